@@ -1,0 +1,1 @@
+"""How many replicas of a tier, on what: plain values and pure functions."""

@@ -1,0 +1,1 @@
+"""Prompt to pixels, on one device. No Ray, no bandit."""

@@ -1,0 +1,59 @@
+"""The contract of a tier: four verbs, one batch at a time. Each tier is a file of its own beside this one.
+
+    tier = GanTier(model=None, presets={"fast": {}})
+    tier.load("cpu"); tier.warm_up()
+    images = tier.generate([GenerationRequest("two cats", seed=7, preset="fast")])   # [1, 64, 64, 3] uint8
+    tier.close()
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One image to draw. All requests of a batch share preset and size; each has its own seed."""
+
+    prompt: str
+    seed: int  # 0 <= seed < 2**63; the same seed gives the same image, alone or in a batch
+    preset: str
+    height_px: int = 64
+    width_px: int = 64
+
+
+class Tier(ABC):
+    """A model that draws. Not thread safe: the caller runs one batch at a time.
+
+    `model` is a local path or hub id, None for the weights in this tree; `presets` maps a preset's name to the
+    options of this tier's sampler (unknown options are an error that names the allowed ones).
+    Further keyword options (dtype, revision, ...) are the tier's own.
+    """
+
+    family: str  # "gan", "diffusion", "flow"
+    native_size_px: tuple[int, int]  # height, width that the model draws; the gateway resizes to what was asked
+
+    def __init__(self, model: str | None = None, presets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.model = model
+        self.presets = dict(presets or {})
+
+    @abstractmethod
+    def load(self, device: str) -> None:
+        """Read weights and move them to `device` ("cpu", "cuda", "cuda:0"). Raises ModelNotLoadable."""
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Draw once, so that the first caller does not pay for lazy initialisation."""
+
+    @abstractmethod
+    def generate(self, requests: Sequence[GenerationRequest]) -> np.ndarray:
+        """Draw one batch: [B, H, W, 3] uint8, in the order of `requests`. Raises UnknownPreset."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the memory. A closed tier cannot generate until it is loaded again."""

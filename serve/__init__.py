@@ -1,0 +1,1 @@
+"""Composition: HTTP, Ray Serve and wiring. The only package that may import the other three."""
