@@ -3,6 +3,7 @@
     BanditError
     ├── NoArmAvailable    no arm of the context may be chosen now
     ├── UnknownPolicy     a policy's name, or one of its options, is unknown or its value is not allowed
+    ├── UnknownSchema     a features schema that this version does not know
     ├── BadContext        a context that no policy may see: non-finite numbers, names of wrong letters, arms twice
     ├── BadRecord         a record that no policy may learn from: non-finite values, or values out of range
     └── BadState          bytes that are not this policy's state, or were damaged
@@ -19,6 +20,10 @@ class NoArmAvailable(BanditError):
 
 class UnknownPolicy(BanditError):
     """The policy or option is unknown or its value not allowed; the message lists what is allowed."""
+
+
+class UnknownSchema(BanditError):
+    """The features schema is unknown; the message lists the known ones."""
 
 
 class BadContext(BanditError):

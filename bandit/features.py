@@ -1,0 +1,121 @@
+"""Prompt -> numbers and tokens, cheap enough for every request.
+
+What lives here: one function, `extract`, and the word lists of its schemas. It takes any `str` whatever (NUL, lone
+surrogates, a megabyte) and lets no raw text out: names are of [a-z0-9_] only, so nothing that a caller writes can
+become a label, a namespace or a value in Vowpal Wabbit's text format.
+
+A schema's meaning never changes: a model that learned from "words-1" may only be asked with "words-1". Other words,
+other scales or other names are another schema.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from hashlib import blake2b
+
+from .context import PromptFeatures
+from .errors import UnknownSchema
+
+SCHEMAS = ("words-1",)
+
+# Longer text only counts in `length`: the price of a decision must not be the caller's to choose.
+READ_CHARACTERS = 4_000
+MAX_TOKENS = 64
+MAX_TOKEN_CHARACTERS = 32
+
+_WORD = re.compile(r"[^\W_]+|[^\x00-\x7f\s]")  # a word, or one symbol beyond ASCII (an emoji is a word here)
+_APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc")
+_QUOTES = re.compile("[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]")
+_PHRASES = re.compile(r"\b(?:on top of|next to|in front of|close to)\b")
+
+_NUMBERS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "dozen": 12, "pair": 2, "couple": 2, "both": 2, "twin": 2, "several": 4, "many": 6,
+}  # fmt: skip
+_RELATIONS = frozenset(
+    "left right above below under underneath beneath behind beside between inside over atop near against "
+    "opposite around facing holding".split()
+)
+_COLOURS = frozenset(
+    "red orange yellow green blue purple violet pink brown black white gray grey cyan magenta teal turquoise beige "
+    "gold golden silver maroon navy crimson scarlet lavender indigo olive lime".split()
+)
+_BACKGROUNDS = frozenset("background backgrounds backdrop".split())
+_NEGATIONS = frozenset("no not none never nothing without except dont doesnt isnt arent lacking absent".split())
+_TEXTS = frozenset(
+    "text word words letter letters sign says saying reads reading written writing caption label logo title spelled "
+    "spelling titled labeled".split()
+)
+_STYLES = frozenset(
+    "photo photograph photorealistic realistic photography painting oil watercolor watercolour sketch drawing cartoon "
+    "anime manga render rendering 3d illustration illustrated style styled cinematic pixel vector poster portrait "
+    "abstract surreal impressionist cubist minimalist detailed hdr 4k 8k".split()
+)
+_JOINS = frozenset("and plus with".split())
+# They tell nothing of a prompt's difficulty and would spend the model's few samples.
+_SILENT = frozenset("a an the of is are it its this that to in on at".split())
+
+
+def extract(prompt: str, schema: str = "words-1") -> PromptFeatures:
+    """Features of one prompt; the same text gives the same features in every process and on every machine.
+
+    Numbers are in [0, 1], all names always present; tokens are lower-case words in order of first appearance.
+    Raises UnknownSchema.
+    """
+    if schema not in SCHEMAS:
+        raise UnknownSchema(f"features schema {schema!r} is unknown; known: {', '.join(SCHEMAS)}")
+    text = prompt[:READ_CHARACTERS]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)[:READ_CHARACTERS]  # some code points expand to eighteen
+    text = text.lower().translate(_APOSTROPHES)
+    words = _WORD.findall(text)
+    distinct = dict.fromkeys(words)
+    present = distinct.keys()
+
+    joins = text.count(",") + text.count("&") + sum(word in _JOINS for word in words)
+    relations = len(present & _RELATIONS) + len(_PHRASES.findall(text))
+    colours = len(present & _COLOURS)
+    styles = len(present & _STYLES)
+    numbers = [_NUMBERS[word] for word in present & _NUMBERS.keys()]
+    # isdecimal, not isdigit: int() refuses superscripts. Four digits are a year or a resolution, not a count.
+    numbers += [int(word) for word in present if word.isdecimal() and len(word) <= 3 and int(word) > 1]
+    background = not present.isdisjoint(_BACKGROUNDS)
+    negation = not present.isdisjoint(_NEGATIONS)
+    lettering = _QUOTES.search(text) is not None or not present.isdisjoint(_TEXTS)
+    numeric = {
+        "length": min(len(prompt) / 400, 1.0),
+        "words": min(len(words) / 40, 1.0),
+        "counted": float(bool(numbers)),
+        "largest_number": min(max(numbers, default=0) / 10, 1.0),
+        "joined": float(joins > 0),
+        "joins": min(joins / 4, 1.0),
+        "relation": float(relations > 0),
+        "relations": min(relations / 4, 1.0),
+        "colour": float(colours > 0),
+        "colours": min(colours / 4, 1.0),
+        "background": float(background),
+        "negation": float(negation),
+        "lettering": float(lettering),
+        "style": float(styles > 0),
+        "styles": min(styles / 4, 1.0),
+        "foreign": 0.0 if text.isascii() else 1.0,
+        "plain": float(not (numbers or joins or relations or background or negation or lettering)),
+    }
+    return PromptFeatures(schema=schema, numeric=numeric, tokens=_tokens(distinct))
+
+
+def _tokens(words: dict[str, None]) -> tuple[str, ...]:
+    tokens: dict[str, None] = {}
+    for word in words:
+        if word in _SILENT:
+            continue
+        tokens[word if word.isascii() and len(word) <= MAX_TOKEN_CHARACTERS else _hashed(word)] = None
+        if len(tokens) == MAX_TOKENS:
+            break
+    return tuple(tokens)
+
+
+def _hashed(word: str) -> str:
+    """A stable name; no plain word can pose as one, since words are split at `_`."""
+    return "h_" + blake2b(word.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
