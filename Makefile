@@ -37,8 +37,10 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.setup ## Create .venv with what serving needs; skipped while pyproject.toml and constraints.txt are unchanged
+	@true
 
 setup-dev: $(VENV)/.setup-dev ## The same with the tools for tests and checks
+	@true
 
 $(VENV)/.setup: pyproject.toml constraints.txt
 	$(create_venv)
