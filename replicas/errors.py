@@ -1,14 +1,22 @@
 """What can go wrong while drawing.
 
-    ReplicaError
-    ├── ModelNotLoadable     path or hub id missing, wrong format, unsafe format, wrong shapes
-    ├── UnknownPreset        preset that the tier does not have, or an option that its sampler does not know
-    └── NotLoaded            generate or score before load, or after close
+ReplicaError
+├── ClassNotUsable       import path that names no tier or scorer class, or options that the class does not know
+├── ModelNotLoadable     path or hub id missing, wrong format, unsafe format, wrong shapes
+├── UnknownPreset        preset that the tier does not have, or an option that its sampler does not know
+├── SizeNotPossible      height or width that the model cannot draw
+├── NotLoaded            generate or score before load, or after close
+├── DrawingFailed        the model ran and gave no picture
+└── ScoringFailed        the model ran and gave no score
 """
 
 
 class ReplicaError(Exception):
     """Base of all errors of this package."""
+
+
+class ClassNotUsable(ReplicaError):
+    """The import path or the options are wrong; the message says what was given, what is allowed and what to do."""
 
 
 class ModelNotLoadable(ReplicaError):
@@ -19,5 +27,17 @@ class UnknownPreset(ReplicaError):
     """The preset or one of its options is unknown; the message lists the known ones."""
 
 
+class SizeNotPossible(ReplicaError):
+    """The model cannot draw this height or width; the message names the multiple that it needs and its own size."""
+
+
 class NotLoaded(ReplicaError):
     """The model is not in memory: call load() first."""
+
+
+class DrawingFailed(ReplicaError):
+    """The model ran and its result is no picture: values that are not finite, or an injected failure."""
+
+
+class ScoringFailed(ReplicaError):
+    """The model ran and its scores are not finite."""

@@ -1,9 +1,9 @@
 """The contract of a tier: four verbs, one batch at a time. Each tier is a file of its own beside this one.
 
-    tier = GanTier(model=None, presets={"fast": {}})
-    tier.load("cpu"); tier.warm_up()
-    images = tier.generate([GenerationRequest("two cats", seed=7, preset="fast")])   # [1, 64, 64, 3] uint8
-    tier.close()
+tier = GanTier(model=None, presets={"fast": {}})
+tier.load("cpu"); tier.warm_up()
+images = tier.generate([GenerationRequest("two cats", seed=7, preset="fast")])   # [1, 64, 64, 3] uint8
+tier.close()
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from .errors import UnknownPreset
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,15 @@ class Tier(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free the memory. A closed tier cannot generate until it is loaded again."""
+
+    def preset_of(self, requests: Sequence[GenerationRequest]) -> str:
+        """The preset that a batch shares. Raises UnknownPreset, and ValueError where the batch does not share one."""
+        shared = {(request.preset, request.height_px, request.width_px) for request in requests}
+        if len(shared) != 1:
+            given = sorted(shared)
+            raise ValueError(f"a batch must hold requests of one preset and one size, given: {given or 'none'}")
+        preset = requests[0].preset
+        if preset not in self.presets:
+            known = ", ".join(sorted(self.presets)) or "none"
+            raise UnknownPreset(f"preset {preset!r} is unknown; this tier has: {known}")
+        return preset
