@@ -26,35 +26,40 @@ MAX_TOKEN_CHARACTERS = 32
 
 _WORD = re.compile(r"[^\W_]+|[^\x00-\x7f\s]")  # a word, or one symbol beyond ASCII (an emoji is a word here)
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc")
-_QUOTES = re.compile("[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]")
+_QUOTES = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]')
 _PHRASES = re.compile(r"\b(?:on top of|next to|in front of|close to)\b")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 _NUMBERS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "dozen": 12, "pair": 2, "couple": 2, "both": 2, "twin": 2, "several": 4, "many": 6,
 }  # fmt: skip
-_RELATIONS = frozenset(
+_RELATIONS = _words(
     "left right above below under underneath beneath behind beside between inside over atop near against "
-    "opposite around facing holding".split()
+    "opposite around facing holding"
 )
-_COLOURS = frozenset(
+_COLOURS = _words(
     "red orange yellow green blue purple violet pink brown black white gray grey cyan magenta teal turquoise beige "
-    "gold golden silver maroon navy crimson scarlet lavender indigo olive lime".split()
+    "gold golden silver maroon navy crimson scarlet lavender indigo olive lime"
 )
-_BACKGROUNDS = frozenset("background backgrounds backdrop".split())
-_NEGATIONS = frozenset("no not none never nothing without except dont doesnt isnt arent lacking absent".split())
-_TEXTS = frozenset(
+_BACKGROUNDS = _words("background backgrounds backdrop")
+_NEGATIONS = _words("no not none never nothing without except dont doesnt isnt arent lacking absent")
+_TEXTS = _words(
     "text word words letter letters sign says saying reads reading written writing caption label logo title spelled "
-    "spelling titled labeled".split()
+    "spelling titled labeled"
 )
-_STYLES = frozenset(
+_STYLES = _words(
     "photo photograph photorealistic realistic photography painting oil watercolor watercolour sketch drawing cartoon "
     "anime manga render rendering 3d illustration illustrated style styled cinematic pixel vector poster portrait "
-    "abstract surreal impressionist cubist minimalist detailed hdr 4k 8k".split()
+    "abstract surreal impressionist cubist minimalist detailed hdr 4k 8k"
 )
-_JOINS = frozenset("and plus with".split())
+_JOINS = _words("and plus with")
 # They tell nothing of a prompt's difficulty and would spend the model's few samples.
-_SILENT = frozenset("a an the of is are it its this that to in on at".split())
+_SILENT = _words("a an the of is are it its this that to in on at")
 
 
 def extract(prompt: str, schema: str = "words-1") -> PromptFeatures:
