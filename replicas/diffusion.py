@@ -79,6 +79,21 @@ def build_unet(config: Mapping[str, Any]) -> nn.Module:
     return unet
 
 
+def build_transformer(config: Mapping[str, Any]) -> nn.Module:
+    """A fresh PixArtTransformer2DModel in float32 (Chen et al. 2023): text by cross-attention, time by adaLN-single."""
+    from diffusers.models.attention_processor import AttnProcessor
+    from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
+
+    try:
+        transformer = PixArtTransformer2DModel(**config)
+    except (TypeError, ValueError) as error:
+        raise ModelNotLoadable(
+            f"transformer config {dict(config)} was refused by PixArtTransformer2DModel: {error}"
+        ) from error
+    transformer.set_attn_processor(AttnProcessor())
+    return transformer
+
+
 def build_scheduler(name: str, **config: Any) -> Any:
     """A diffusers scheduler by one of the names in SCHEDULERS, with its constructor's arguments."""
     import diffusers
@@ -232,7 +247,10 @@ def _load_pipeline(model: str, revision: str | None, variant: str | None, dtype:
             f"model folder {folder} has no readable model_index.json ({error}); give the folder of a whole diffusers "
             "pipeline, as pipeline.save_pretrained() writes it"
         ) from error
-    without_checker = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in index else {}
+    # Parts that were saved as absent (SD 3 without T5) have to be passed as absent.
+    absent: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}
+    if "safety_checker" in index:
+        absent |= {"safety_checker": None, "requires_safety_checker": False}
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             folder,
@@ -241,7 +259,7 @@ def _load_pipeline(model: str, revision: str | None, variant: str | None, dtype:
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
-            **without_checker,
+            **absent,
         )
     except Exception as error:
         raise ModelNotLoadable(

@@ -41,7 +41,7 @@ def test_resolve_finds_classes_of_the_tree_and_of_a_user(user_module: Path) -> N
     ["", "replicas.fake.FakeTier", "replicas.fake:", ":FakeTier", "a b:C", "replicas.fake:Fake.Tier", "a:B\n"],
 )
 def test_resolve_bad_syntax_shows_the_right_one(import_path: str) -> None:
-    with pytest.raises(ClassNotUsable, match="package.module:ClassName"):
+    with pytest.raises(ClassNotUsable, match=r"package\.module:ClassName"):
         resolve(import_path, Tier)
 
 
