@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch or numpy are imported: a test machine has few cores, and threads that fight for them are slower than one.
@@ -19,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
-def no_ray_outside_ray_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_ray_outside_ray_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit test that starts a cluster by accident is slow and flaky: make `ray.init` raise instead."""
     if request.node.get_closest_marker("ray") is None:
         import ray
@@ -30,7 +29,6 @@ def no_ray_outside_ray_tests(request: pytest.FixtureRequest, monkeypatch: pytest
             )
 
         monkeypatch.setattr(ray, "init", refuse)
-    yield
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +39,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """The directory `shared/` with reference data, in the tree or beside it; the test is skipped where there is none."""
+    """The directory `shared/` with reference data, in the tree or beside it; without it the test is skipped."""
     for candidate in (ROOT / "shared", ROOT.parent / "shared"):
         if candidate.is_dir():
             return candidate
