@@ -1,0 +1,87 @@
+"""The one file that reads the environment: where things are on this machine. What is served is the catalogue's.
+
+    SWITCHBOARD_CATALOGUE          path of the catalogue            the embedded one
+    SWITCHBOARD_JOURNAL_URL        SQLAlchemy URL of the journal    the catalogue's
+    SWITCHBOARD_HOST, _PORT        where `up` listens               127.0.0.1, 8000
+    SWITCHBOARD_URL                where `generate`, `status` ask   http://127.0.0.1:8000
+    SWITCHBOARD_KEEP_PROMPTS       1: raw prompts go to the journal 0: only features and a salted hash
+    SWITCHBOARD_SALT               salt of those hashes             kept in a file beside a SQLite journal
+
+Replicas get these as values from `app.py`; only a process that somebody started by hand reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from .errors import BadSettings
+
+_PREFIX = "SWITCHBOARD_"
+
+
+class Settings(BaseModel):
+    """Frozen values of one installation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    catalogue: Path | None = None  # None: the embedded catalogue
+    journal_url: str | None = None  # None: the catalogue's
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    url: str = "http://127.0.0.1:8000"
+    keep_prompts: bool = False
+    salt: str | None = None  # None: `salt_beside` keeps one beside a SQLite journal
+
+
+def from_environment(environ: Mapping[str, str] | None = None, **given: object) -> Settings:
+    """Settings from SWITCHBOARD_* variables; `given` values that are not None go before them. Raises BadSettings."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, object] = {
+        name: environ[_PREFIX + name.upper()] for name in Settings.model_fields if environ.get(_PREFIX + name.upper())
+    }
+    values |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise BadSettings(f"{_PREFIX}{name.upper()} is {first['input']!r}: {first['msg']}") from error
+
+
+def absolute_journal_url(journal_url: str) -> str:
+    """A SQLite path made absolute, so that replicas with another working directory mean the same file."""
+    try:
+        url = make_url(journal_url)
+    except ArgumentError as error:
+        raise BadSettings(
+            f"journal URL {journal_url!r} is no SQLAlchemy URL; write sqlite:///file.db or postgresql+psycopg://..."
+        ) from error
+    if url.get_backend_name() != "sqlite":
+        return journal_url
+    if not url.database or url.database == ":memory:":
+        raise BadSettings(f"journal URL {journal_url!r} names no file; a journal in memory would be lost")
+    return url.set(database=str(Path(url.database).expanduser().absolute())).render_as_string(hide_password=False)
+
+
+def salt_beside(journal_url: str) -> bytes:
+    """The salt of prompt and caller hashes, made once and kept in a file beside a SQLite journal. Raises BadSettings."""
+    url = make_url(journal_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise BadSettings(
+            "SWITCHBOARD_SALT is not set; every gateway of a shared journal needs the same one: "
+            "python -c 'import secrets; print(secrets.token_hex(16))'"
+        )
+    path = Path(url.database + ".salt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(16))
+    return path.read_bytes()

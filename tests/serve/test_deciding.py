@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from bandit.context import ArmContext, Context, Decision, PromptFeatures
+from bandit.errors import NoArmAvailable
+from serve.deciding import Decider, Loaded, even, fault_of
+
+FEATURES = PromptFeatures("words-1", {}, ())
+
+
+def context(*available: bool) -> Context:
+    arms = tuple(
+        ArmContext(f"t{i}@p", f"t{i}", "p", "fake", 0.1, 0.1, available=open_) for i, open_ in enumerate(available)
+    )
+    return Context(FEATURES, arms)
+
+
+class Scripted:
+    name = "scripted"
+
+    def __init__(self, answer: Decision | Exception) -> None:
+        self.answer = answer
+
+    def decide(self, context: Context, rng: Random) -> Decision:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+GOOD = Decision("t0@p", 0.25, {"t0@p": 0.25, "t1@p": 0.75})
+
+
+def test_decide_returns_what_the_policy_drew_with_its_version() -> None:
+    decider = Decider(Scripted(GOOD), Random(1))
+    decider.swap(Loaded(Scripted(GOOD), 7, 0.0))
+    decided = decider.decide(context(True, True))
+    assert (decided.decision, decided.policy, decided.version) == (GOOD, "scripted", 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (Decision("t0@p", 0.5, {"t0@p": 0.5}), "arm_missing"),
+        (Decision("t0@p", 0.5, {"t0@p": 0.5, "t1@p": 0.4}), "bad_sum"),
+        (Decision("t0@p", 0.5, {"t0@p": float("nan"), "t1@p": 0.5}), "bad_probability"),
+        (Decision("t0@p", 1.5, {"t0@p": 1.5, "t1@p": -0.5}), "bad_probability"),
+        (Decision("t0@p", 0.4, {"t0@p": 0.5, "t1@p": 0.5}), "bad_propensity"),
+        (Decision("t0@p", 0.0, {"t0@p": 0.0, "t1@p": 1.0}), "bad_propensity"),
+        (Decision("nobody", 0.5, {"t0@p": 0.5, "t1@p": 0.5}), "bad_propensity"),
+        (Decision("t0@p", 0.5, {"t0@p": 0.5, "t1@p": 0.5, "t9@p": 0.0}), "unknown_arm"),
+    ],
+)
+def test_decide_draws_evenly_when_the_policy_answers_nonsense(answer: Decision, fault: str) -> None:
+    assert fault_of(answer, context(True, True)) == fault
+    decided = Decider(Scripted(answer), Random(1)).decide(context(True, True))
+    assert decided.policy == "fallback:scripted"
+    assert decided.decision.probabilities == {"t0@p": 0.5, "t1@p": 0.5}
+
+
+def test_decide_draws_evenly_when_the_policy_raises() -> None:
+    decider = Decider(Scripted(ValueError("no")), Random(1))
+    assert decider.decide(context(True, False, True)).decision.propensity == 0.5
+    assert decider.fallbacks == 1
+
+
+def test_decide_never_takes_an_unavailable_arm_from_a_policy() -> None:
+    assert fault_of(GOOD, context(True, False)) == "unavailable_arm"
+
+
+def test_decide_without_an_available_arm_raises() -> None:
+    with pytest.raises(NoArmAvailable):
+        Decider(Scripted(GOOD), Random(1)).decide(context(False, False))
+
+
+def test_even_draws_available_arms_about_equally_often() -> None:
+    rng = Random(3)
+    drawn = [even(context(True, False, True), rng).arm for _ in range(2000)]
+    assert drawn.count("t1@p") == 0
+    assert 900 < drawn.count("t0@p") < 1100
