@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from bandit.context import ArmContext, Weights
+from bandit.errors import UnknownPolicy
+from bandit.policies import build
 from cluster.resources import ScalingLimits, TierResources
 
 from .catalogue_errors import CatalogueError
@@ -58,10 +60,27 @@ class Gateway(_Section):
 class PolicyChoice(_Section):
     """Which policy decides, and which one while it cannot."""
 
-    name: Name = "vowpal"
+    name: Name = "factored"
     options: dict[str, Any] = Field(default_factory=dict)  # the policy's own
-    floor: float = Field(default=0.1, ge=0, le=1)  # share of requests that explore
+    floor: float | None = Field(default=None, ge=0, le=1)  # share of requests that explore; None: the policy's own
     fallback: Name = "uniform"
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        checks = CrossChecks()
+        if "floor" in self.options:
+            checks.add(("options", "floor"), "belongs beside options, as floor: ...")
+        for key, name, options in (("name", self.name, self.policy_options()), ("fallback", self.fallback, {})):
+            try:
+                build(name, options)
+            except UnknownPolicy as error:
+                checks.add((key,), str(error))
+        checks.refuse()
+        return self
+
+    def policy_options(self) -> dict[str, Any]:
+        """What `bandit.policies.build` takes beside the name."""
+        return self.options if self.floor is None else self.options | {"floor": self.floor}
 
 
 class WeightsPreset(_Section):

@@ -12,7 +12,7 @@ from serve.errors import ServeError
 
 SMALL = """\
 version: 1
-policy: {name: uniform, floor: 0.2}
+policy: {name: fixed, floor: 0.2, options: {arm: one@fast}}
 weights:
   auto: {quality: 1, latency_per_s: 0, cost_per_usd: 0}
   low: {quality: 1, latency_per_s: 1, cost_per_usd: 1e-3}
@@ -163,13 +163,11 @@ def test_catalogue_is_frozen() -> None:
         ),
         ("  high: {quality: 2", "  hi: {quality: 2", 3, "weights: high is missing"),
         ("version: 1", "version: 2", 1, "version: should be 1; given 2"),
-        ("name: uniform", "name: fixed", 2, "policy.options: the fixed policy needs an arm of"),
-        (
-            "name: uniform",
-            "name: fixed, options: {arm: one@slow}",
-            2,
-            "this catalogue, given 'one@slow'; allowed: one@fast,",
-        ),
+        ("arm: one@fast", "arm: one@slow", 2, "policy.options.arm: the fixed policy needs an arm of this catalogue"),
+        ("arm: one@fast", "arm: one@slow", 2, "given 'one@slow'; allowed: one@fast, two@draft, two@fine"),
+        ("arm: one@fast", "", 2, "policy.name: policy 'fixed' needs option 'arm'"),
+        ("name: fixed", "name: fix", 2, "policy.name: there is no policy 'fix'; known: "),
+        ("name: fixed", "fallback: fixed, name: fixed", 2, "policy.fallback: policy 'fixed' needs option 'arm'"),
         ("floor: 0.2", "floor: 1.5", 2, "policy.floor: should be less than or equal to 1; given 1.5"),
     ],
 )
