@@ -6,7 +6,20 @@
     ├── UnknownSchema     a features schema that this version does not know
     ├── BadContext        a context that no policy may see: non-finite numbers, names of wrong letters, arms twice
     ├── BadRecord         a record that no policy may learn from: non-finite values, or values out of range
-    └── BadState          bytes that are not this policy's state, or were damaged
+    ├── BadState          bytes that are not this policy's state, or were damaged
+    ├── JournalError      the journal could not take or give rows
+    │   ├── BadJournalUrl     the URL names no database that can hold a journal
+    │   ├── BadRow            a row that cannot be stored or read back: wrong type, range or size, unknown decision
+    │   ├── RowConflict       the id is stored already, with other content; the first row stays
+    │   ├── JournalAway       the database cannot be reached or is locked; the same call may work later
+    │   ├── JournalBusy       too many rows wait to be written; nothing of this call was taken
+    │   └── JournalClosed     the writer was closed; nothing of this call was taken
+    ├── SignalRefused     a signal that must not be learned
+    │   ├── UnknownDecision   no decision with this id is in the journal
+    │   ├── OutOfRange        kind, source or value is not allowed
+    │   └── Contradiction     another value is stored for the same decision, kind and source; the first stays
+    ├── LeaseLost         another holder took the lease over; nothing was written
+    └── SnapshotRefused   the state failed its check and was not published; the last good snapshot stays
 """
 
 
@@ -36,3 +49,55 @@ class BadRecord(BanditError):
 
 class BadState(BanditError):
     """The bytes cannot be restored; the policy stays as it was."""
+
+
+class JournalError(BanditError):
+    """Base of what goes wrong between a caller and the journal's database."""
+
+
+class BadJournalUrl(JournalError):
+    """The URL cannot be used; the message says which kinds of URL can."""
+
+
+class BadRow(JournalError):
+    """The row cannot be stored or read back; the message names table, field, value and allowed range."""
+
+
+class RowConflict(JournalError):
+    """A row with this id and other content is stored already; it stays as it is."""
+
+
+class JournalAway(JournalError):
+    """No answer, or locked for too long. Whether the rows were stored is unknown; sending them again is safe."""
+
+
+class JournalBusy(JournalError):
+    """The writer's queue is full; the message says how full. Send the rows again later."""
+
+
+class JournalClosed(JournalError):
+    """The writer was closed and takes no more rows."""
+
+
+class SignalRefused(BanditError):
+    """Base of the reasons not to take a signal."""
+
+
+class UnknownDecision(SignalRefused):
+    """No decision with this id was recorded."""
+
+
+class OutOfRange(SignalRefused):
+    """Kind, source or value is not allowed; the message says what is."""
+
+
+class Contradiction(SignalRefused):
+    """The same source said something else about this decision before; what it said first counts."""
+
+
+class LeaseLost(BanditError):
+    """Another holder took the lease over; the transaction was rolled back."""
+
+
+class SnapshotRefused(BanditError):
+    """The state failed its check; it was not published."""
