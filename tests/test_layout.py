@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("bandit", "cluster", "replicas", "serve")
 AT_ROOT = {
-    "pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "CONTRIBUTING.md",
-    ".gitignore", ".gitattributes", ".ci", "docs", "tests", *PACKAGES,
+    "pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE", "NOTICE", "CHANGELOG.md",
+    "CONTRIBUTING.md", ".gitignore", ".gitattributes", ".ci", "docs", "tests", *PACKAGES,
 }  # fmt: skip
 TOO_GENERAL = {"utils", "util", "common", "misc", "helpers", "helper", "base", "core"}
 LIMIT_LINES = 400
