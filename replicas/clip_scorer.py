@@ -8,23 +8,18 @@ sigmoid(scale · cos + bias). The two are not comparable with each other.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from .errors import ModelNotLoadable, NotLoaded, ScoringFailed
-from .loading import transformers_folder
+from .loading import dtype_of, transformers_folder
 from .scorer import Scorer
 
 CLIPSCORE_WEIGHT = 2.5
 
-_DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 _FAMILIES = ("clip", "siglip")  # most SigLIP 2 checkpoints call themselves siglip; those for any aspect ratio do not
 
 
@@ -32,11 +27,9 @@ class ClipScorer(Scorer):
     """Scores with the CLIP or SigLIP model at `model`, a local folder or a hub id with its pinned `revision`."""
 
     def __init__(self, model: str, *, revision: str | None = None, dtype: str = "float32") -> None:
-        if dtype not in _DTYPES:
-            raise ModelNotLoadable(f"dtype {dtype!r} is unknown; known: {', '.join(_DTYPES)}")
         self._source = model
         self._revision = revision
-        self._dtype = _DTYPES[dtype]
+        self._dtype = dtype_of(dtype)
         self._model: Any = None
         self._tokenizer: Any = None
         self._image_processor: Any = None

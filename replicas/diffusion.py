@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
     from .latent_diffusion import EmbeddedLatentDiffusion
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
 # What a preset calls it -> what a pipeline calls it. Other options have the pipeline's own names.
 _PRESET_NAMES: Mapping[str, str] = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 
@@ -118,6 +112,8 @@ class DiffusionTier(Tier):
     """
 
     family = "diffusion"
+    _pipeline: Any = None
+    _embedded: EmbeddedLatentDiffusion | None = None
 
     def __init__(
         self,
@@ -127,26 +123,36 @@ class DiffusionTier(Tier):
         dtype: str = "float32",
         revision: str | None = None,
         variant: str | None = None,
+        native_size_px: Sequence[int] | None = None,
     ) -> None:
-        """`revision` is the pinned commit of a hub id, `variant` the suffix of its weight files ("fp16") or None."""
+        """`revision` is the pinned commit of a hub id, `variant` the suffix of its weight files ("fp16") or None.
+
+        `native_size_px` (height, width) goes before the size that the pipeline was trained for; None: that size.
+        """
         super().__init__(model, presets)
-        if dtype not in DTYPES:
-            raise ModelNotLoadable(f"dtype {dtype!r} is unknown; known: {', '.join(DTYPES)}")
-        if model is None and (dtype, revision, variant) != ("float32", None, None):
-            raise ModelNotLoadable("dtype, revision and variant are for a given model; the embedded one has its own")
-        for name, options in self.presets.items():
-            _check_numbers(name, options)
-        self._dtype = DTYPES[dtype]
+        if model is None and (dtype, revision, variant, native_size_px) != ("float32", None, None, None):
+            raise ModelNotLoadable(
+                "dtype, revision, variant and native_size_px are for a given model; the embedded one has its own"
+            )
+        self._dtype = loading.dtype_of(dtype)
         self._revision = revision
         self._variant = variant
-        self._pipeline: Any = None
+        self._asked_size_px = native_size_px
         self._size_multiple_px = 1
-        self._embedded: EmbeddedLatentDiffusion | None = None
         if model is None:
             from .latent_diffusion import EmbeddedLatentDiffusion
 
             self._embedded = EmbeddedLatentDiffusion(presets=self.presets)
+            self.presets = self._embedded.presets  # where none were given, it has one of its own
             self.native_size_px = self._embedded.native_size_px
+
+    def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, options in presets.items():
+            _check_numbers(name, options)
+        if self._embedded is not None:
+            self._embedded.presets = presets
+        if self._pipeline is not None:
+            _check_names(self._pipeline, presets)
 
     def load(self, device: str) -> None:
         if self._embedded is not None:
@@ -154,18 +160,13 @@ class DiffusionTier(Tier):
             return
         assert self.model is not None
         pipeline = _load_pipeline(self.model, self._revision, self._variant, self._dtype)
-        allowed = _preset_options(pipeline)
-        for name, options in self.presets.items():
-            unknown = sorted(set(options) - allowed)
-            if unknown:
-                raise UnknownPreset(
-                    f"preset {name!r}: {type(pipeline).__name__} has no option {', '.join(unknown)}; "
-                    f"it has: {', '.join(sorted(allowed))}"
-                )
+        _check_names(pipeline, self.presets)
         pipeline.set_progress_bar_config(disable=True)
         _keep_prompts_out_of_logs(pipeline)
         self._size_multiple_px = _size_multiple_px(pipeline)
-        self.native_size_px = _native_size_px(pipeline, self._size_multiple_px)
+        height_px, width_px = self._asked_size_px or _native_size_px(pipeline, self._size_multiple_px)
+        self.native_size_px = (height_px, width_px)
+        self._check_size(height_px, width_px)
         self._pipeline = pipeline.to(device)
 
     def warm_up(self) -> None:
@@ -183,7 +184,7 @@ class DiffusionTier(Tier):
         if self._embedded is not None:
             return self._embedded.generate(requests)
         self._loaded_pipeline()
-        return self._draw(requests, self.presets[self.preset_of(requests)])
+        return self._draw(requests, self.options_of(requests))
 
     def close(self) -> None:
         if self._embedded is not None:
@@ -198,8 +199,7 @@ class DiffusionTier(Tier):
             raise NotLoaded(f"diffusion model {self.model!r} is not loaded; call load() first")
         return self._pipeline
 
-    def _draw(self, requests: Sequence[GenerationRequest], options: Mapping[str, Any]) -> np.ndarray:
-        height_px, width_px = requests[0].height_px, requests[0].width_px
+    def _check_size(self, height_px: int, width_px: int) -> None:
         multiple = self._size_multiple_px
         if height_px < 1 or width_px < 1 or height_px % multiple or width_px % multiple:
             native_height_px, native_width_px = self.native_size_px
@@ -207,6 +207,10 @@ class DiffusionTier(Tier):
                 f"height {height_px} px and width {width_px} px: diffusion model {self.model!r} draws multiples of "
                 f"{multiple} px; its own size is {native_height_px} x {native_width_px}"
             )
+
+    def _draw(self, requests: Sequence[GenerationRequest], options: Mapping[str, Any]) -> np.ndarray:
+        height_px, width_px = requests[0].height_px, requests[0].width_px
+        self._check_size(height_px, width_px)
         arguments = {_PRESET_NAMES.get(name, name): value for name, value in options.items()}
         for name, value in arguments.items():
             if name.startswith("negative_prompt") and isinstance(value, str):
@@ -309,14 +313,20 @@ def _as_text_to_image(pipeline: Any, model: str) -> Any:
     return pipeline
 
 
-def _preset_options(pipeline: Any) -> set[str]:
+def _check_names(pipeline: Any, presets: Mapping[str, Mapping[str, Any]]) -> None:
     parameters = inspect.signature(pipeline.__call__).parameters
-    own = {
+    allowed = {short for short, name in _PRESET_NAMES.items() if name in parameters} | {
         name
         for name, parameter in parameters.items()
         if parameter.kind is not parameter.VAR_KEYWORD and not _NOT_FOR_PRESETS.fullmatch(name)
     }
-    return own | {short for short, name in _PRESET_NAMES.items() if name in parameters}
+    for preset, options in presets.items():
+        unknown = sorted(set(options) - allowed)
+        if unknown:
+            raise UnknownPreset(
+                f"preset {preset!r}: {type(pipeline).__name__} has no option {', '.join(unknown)}; "
+                f"it has: {', '.join(sorted(allowed))}"
+            )
 
 
 def _keep_prompts_out_of_logs(pipeline: Any) -> None:

@@ -17,8 +17,6 @@ from .errors import DrawingFailed, NotLoaded, UnknownPreset
 from .scorer import Scorer
 from .tier import GenerationRequest, Tier
 
-_PRESET_OPTIONS = frozenset({"service_s"})
-
 
 class FakeTier(Tier):
     """Draws a two-colour gradient that depends on prompt, seed and preset only; always in its native size.
@@ -40,15 +38,8 @@ class FakeTier(Tier):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(model, presets)
-        for name, options in self.presets.items():
-            unknown = sorted(set(options) - _PRESET_OPTIONS)
-            if unknown:
-                raise UnknownPreset(
-                    f"preset {name!r}: option {', '.join(unknown)} is unknown; known: {', '.join(_PRESET_OPTIONS)}"
-                )
-        for seconds in (service_s, *(options.get("service_s", 0.0) for options in self.presets.values())):
-            if not (math.isfinite(seconds) and seconds >= 0):
-                raise ValueError(f"service_s is {seconds}; it must be finite and at least 0")
+        if not (math.isfinite(service_s) and service_s >= 0):
+            raise ValueError(f"service_s is {service_s}; it must be finite and at least 0")
         if fail_every is not None and fail_every < 1:
             raise ValueError(f"fail_every is {fail_every}; it must be at least 1, or None for no failures")
         height_px, width_px = native_size_px
@@ -61,6 +52,15 @@ class FakeTier(Tier):
         self._batches = 0
         self._loaded = False
 
+    def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, options in presets.items():
+            unknown = sorted(set(options) - {"service_s"})
+            if unknown:
+                raise UnknownPreset(f"preset {name!r}: option {', '.join(unknown)} is unknown; known: service_s")
+            seconds = options.get("service_s", 0.0)
+            if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+                raise UnknownPreset(f"preset {name!r}: service_s is {seconds!r}; it must be finite and at least 0")
+
     def load(self, device: str) -> None:
         self._loaded = True
 
@@ -69,9 +69,9 @@ class FakeTier(Tier):
 
     def generate(self, requests: Sequence[GenerationRequest]) -> np.ndarray:
         self._check_loaded()
-        preset = self.preset_of(requests)
+        options = self.options_of(requests)
         self._batches += 1
-        self._sleep(self.presets[preset].get("service_s", self._service_s))
+        self._sleep(options.get("service_s", self._service_s))
         if self._fail_every is not None and self._batches % self._fail_every == 0:
             raise DrawingFailed(f"batch {self._batches} fails, as fail_every={self._fail_every} asks")
         return np.stack([self._draw(request) for request in requests])

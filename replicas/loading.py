@@ -11,11 +11,14 @@ import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ClassNotUsable, ModelNotLoadable
 from .scorer import Scorer
 from .tier import Tier
+
+if TYPE_CHECKING:
+    import torch
 
 Base = TypeVar("Base")
 
@@ -23,6 +26,7 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCI
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PICKLED = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
+_DTYPES = ("float32", "bfloat16", "float16")
 _TRANSFORMERS_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
@@ -73,6 +77,16 @@ def build_tier(
 def build_scorer(import_path: str, **options: Any) -> Scorer:
     """An unloaded scorer of the class that `import_path` names. Raises ClassNotUsable, and what the class raises."""
     return _construct(import_path, Scorer, options)  # type: ignore[type-abstract]
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The torch dtype of that name. Raises ModelNotLoadable."""
+    if name not in _DTYPES:
+        raise ModelNotLoadable(f"dtype {name!r} is unknown; known: {', '.join(_DTYPES)}")
+    import torch  # checking a catalogue needs no torch
+
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def check_source(model: str, revision: str | None) -> Path | None:

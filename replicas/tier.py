@@ -42,7 +42,21 @@ class Tier(ABC):
 
     def __init__(self, model: str | None = None, presets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.model = model
-        self.presets = dict(presets or {})
+        self.presets = presets or {}
+
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, Any]]:
+        """Preset name -> options. May be set at any time between batches: new presets need no new replica."""
+        return self._presets
+
+    @presets.setter
+    def presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
+        self.check_presets(presets)
+        self._presets = {name: dict(options) for name, options in presets.items()}
+
+    def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: B027 (not every tier has options)
+        """Refuse options that this tier's sampler does not know, with UnknownPreset. Called by Tier.__init__ too, so a
+        subclass must not need attributes here that its own __init__ has yet to set."""
 
     @abstractmethod
     def load(self, device: str) -> None:
@@ -60,14 +74,13 @@ class Tier(ABC):
     def close(self) -> None:
         """Free the memory. A closed tier cannot generate until it is loaded again."""
 
-    def preset_of(self, requests: Sequence[GenerationRequest]) -> str:
-        """The preset that a batch shares. Raises UnknownPreset, and ValueError where the batch does not share one."""
-        shared = {(request.preset, request.height_px, request.width_px) for request in requests}
+    def options_of(self, requests: Sequence[GenerationRequest]) -> Mapping[str, Any]:
+        """The options of the preset that a batch shares. Raises UnknownPreset, and ValueError where none is shared."""
+        shared = sorted({(request.preset, request.height_px, request.width_px) for request in requests})
         if len(shared) != 1:
-            given = sorted(shared)
-            raise ValueError(f"a batch must hold requests of one preset and one size, given: {given or 'none'}")
-        preset = requests[0].preset
-        if preset not in self.presets:
-            known = ", ".join(sorted(self.presets)) or "none"
+            raise ValueError(f"a batch must hold requests of one preset and one size, given: {shared or 'none'}")
+        presets, preset = self.presets, requests[0].preset
+        if preset not in presets:
+            known = ", ".join(sorted(presets)) or "none"
             raise UnknownPreset(f"preset {preset!r} is unknown; this tier has: {known}")
-        return preset
+        return presets[preset]

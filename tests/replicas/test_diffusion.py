@@ -466,6 +466,31 @@ def test_diffusion_tier_without_model_hands_all_verbs_to_the_embedded_one(monkey
     assert tier._embedded.calls == [("load", "cpu"), "warm_up", ("generate", [request("a", 1)]), "close"]
 
 
+def test_set_presets_reaches_the_embedded_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    double = types.ModuleType("replicas.latent_diffusion")
+    double.EmbeddedLatentDiffusion = EmbeddedDouble
+    monkeypatch.setitem(sys.modules, "replicas.latent_diffusion", double)
+    tier = DiffusionTier(presets={"fast": {"steps": 8}})
+    tier.presets = {"slow": {"steps": 30}}
+    assert tier._embedded.presets == {"slow": {"steps": 30}}
+
+
+def test_set_presets_on_a_loaded_pipeline_is_checked_and_used(saved: dict[str, Path]) -> None:
+    tier = loaded_tier(saved["stable_diffusion"])
+    slow = tier.generate([request("a", 1, "slow")])
+    with pytest.raises(UnknownPreset, match="has no option stepz"):
+        tier.presets = {"new": {"stepz": 4}}
+    assert np.array_equal(tier.generate([request("a", 1, "slow")]), slow)
+    tier.presets = {"new": {"steps": 4, **OPTIONS["stable_diffusion"]}}
+    assert np.array_equal(tier.generate([request("a", 1, "new")]), slow)
+
+
+def test_native_size_given_goes_before_the_pipelines_own(saved: dict[str, Path]) -> None:
+    assert loaded_tier(saved["flux"], "flux", native_size_px=(64, 32)).native_size_px == (64, 32)
+    with pytest.raises(SizeNotPossible, match="multiples of 16 px"):
+        loaded_tier(saved["flux"], "flux", native_size_px=(64, 40))
+
+
 def test_diffusion_tier_revision_without_model_is_refused() -> None:
     with pytest.raises(ModelNotLoadable, match="for a given model"):
         DiffusionTier(revision=COMMIT)

@@ -120,3 +120,13 @@ def test_score_before_load_is_refused() -> None:
 def test_score_without_a_prompt_for_each_image_is_refused() -> None:
     with pytest.raises(ValueError, match="2 images and 1 prompts"):
         loaded_scorer().score(np.zeros((2, 2, 2, 3), dtype=np.uint8), ["a"])
+
+
+def test_set_presets_takes_effect_and_is_checked() -> None:
+    tier = loaded_tier()
+    tier.presets = {"new": {}}
+    assert tier.generate([GenerationRequest("a", 0, "new")]).shape == (1, 64, 64, 3)
+    with pytest.raises(UnknownPreset, match="service_s is -1"):
+        tier.presets = {"new": {"service_s": -1}}
+    with pytest.raises(UnknownPreset, match="this tier has: new"):
+        tier.generate([GenerationRequest("a", 0, "fast")])
