@@ -1,7 +1,7 @@
 """Tiny CLIP and SigLIP models with random weights, built with the real library, saved and loaded."""
 
 import json
-import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,28 +34,20 @@ VISION = {
 PROMPTS = ["two cats", "a red dog on a bed", "a"]
 
 
-def save_tokenizer(folder: Path) -> None:
-    from transformers import CLIPTokenizer
-
-    letters = [*string.ascii_lowercase, *(f"{letter}</w>" for letter in string.ascii_lowercase)]
-    tokens = ["<|startoftext|>", "<|endoftext|>", *letters]
-    CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[]).save_pretrained(folder)
-
-
 @pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip_folder(tmp_path_factory: pytest.TempPathFactory, save_clip_tokenizer: Callable[[Path], object]) -> Path:
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(2)  # weights with cosines on both sides of 0: of most seeds, all three pairs are clipped
     CLIPModel(CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=8)).save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
-    save_tokenizer(folder)
+    save_clip_tokenizer(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def siglip_folder(tmp_path_factory: pytest.TempPathFactory, save_clip_tokenizer: Callable[[Path], object]) -> Path:
     from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
     folder = tmp_path_factory.mktemp("siglip")
@@ -66,7 +58,7 @@ def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.logit_bias.fill_(-1.0)
     model.save_pretrained(folder)
     SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
-    save_tokenizer(folder)
+    save_clip_tokenizer(folder)
     return folder
 
 

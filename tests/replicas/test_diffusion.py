@@ -1,9 +1,8 @@
-"""Tiny pipelines with random weights, built with the real libraries, saved and loaded: nothing is downloaded."""
+"""On the tiny pipelines of conftest.py: random weights, but the real libraries and files. Nothing is downloaded."""
 
 import json
 import logging
 import shutil
-import string
 import sys
 import types
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from replicas.diffusion import SCHEDULERS, DiffusionTier, build_scheduler, build_unet
+from replicas.diffusion import SCHEDULERS, DiffusionTier, build_scheduler, build_transformer, build_unet
 from replicas.errors import DrawingFailed, ModelNotLoadable, NotLoaded, SizeNotPossible, UnknownPreset
 from replicas.tier import GenerationRequest
 
@@ -35,155 +34,6 @@ UNET = {
 }
 
 
-def tiny_clip_tokenizer() -> Any:
-    from transformers import CLIPTokenizer
-
-    letters = [*string.ascii_lowercase, *(f"{letter}</w>" for letter in string.ascii_lowercase)]
-    tokens = ["<|startoftext|>", "<|endoftext|>", *letters]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=16)
-
-
-def tiny_clip_text(with_projection: bool = False) -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    config = CLIPTextConfig(
-        vocab_size=60,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        projection_dim=16,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    return (CLIPTextModelWithProjection if with_projection else CLIPTextModel)(config)
-
-
-def tiny_t5() -> tuple[Any, Any]:
-    from transformers import T5Config, T5EncoderModel, T5Tokenizer
-
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    tokenizer = T5Tokenizer(vocab=[*pieces, *((letter, -3.0) for letter in string.ascii_lowercase)], extra_ids=0)
-    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    return tokenizer, T5EncoderModel(config)
-
-
-def tiny_autoencoder(latent_channels: int = 4) -> Any:
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=latent_channels,
-        norm_num_groups=4,
-        layers_per_block=1,
-        shift_factor=0.1,
-    )
-
-
-def stable_diffusion() -> Any:
-    from diffusers import StableDiffusionPipeline
-
-    return StableDiffusionPipeline(
-        vae=tiny_autoencoder(),
-        text_encoder=tiny_clip_text(),
-        tokenizer=tiny_clip_tokenizer(),
-        unet=build_unet(UNET),
-        scheduler=build_scheduler("ddim", clip_sample=False, set_alpha_to_one=False, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-
-
-def pixart_sigma() -> Any:
-    from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel
-
-    tokenizer, text_encoder = tiny_t5()
-    transformer = PixArtTransformer2DModel(
-        sample_size=4,
-        in_channels=4,
-        out_channels=8,
-        num_layers=1,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        cross_attention_dim=16,
-        caption_channels=16,
-        use_additional_conditions=False,
-    )
-    return PixArtSigmaPipeline(
-        tokenizer=tokenizer,
-        text_encoder=text_encoder,
-        vae=tiny_autoencoder(),
-        transformer=transformer,
-        scheduler=build_scheduler("dpm_solver_multistep"),
-    )
-
-
-def stable_diffusion_3() -> Any:
-    from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
-
-    transformer = SD3Transformer2DModel(
-        sample_size=4,
-        patch_size=2,
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=32,
-        caption_projection_dim=16,
-        pooled_projection_dim=32,
-        pos_embed_max_size=16,
-    )
-    return StableDiffusion3Pipeline(
-        transformer=transformer,
-        scheduler=build_scheduler("flow_match_euler"),
-        vae=tiny_autoencoder(),
-        text_encoder=tiny_clip_text(with_projection=True),
-        tokenizer=tiny_clip_tokenizer(),
-        text_encoder_2=tiny_clip_text(with_projection=True),
-        tokenizer_2=tiny_clip_tokenizer(),
-        text_encoder_3=None,
-        tokenizer_3=None,
-    )
-
-
-def flux() -> Any:
-    from diffusers import FluxPipeline, FluxTransformer2DModel
-
-    tokenizer, text_encoder = tiny_t5()
-    transformer = FluxTransformer2DModel(
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        pooled_projection_dim=16,
-        axes_dims_rope=(4, 4, 8),
-        guidance_embeds=True,
-    )
-    return FluxPipeline(
-        scheduler=build_scheduler("flow_match_euler"),
-        vae=tiny_autoencoder(),
-        text_encoder=tiny_clip_text(),
-        tokenizer=tiny_clip_tokenizer(),
-        text_encoder_2=text_encoder,
-        tokenizer_2=tokenizer,
-        transformer=transformer,
-    )
-
-
-BUILDERS = {
-    "stable_diffusion": stable_diffusion,
-    "pixart_sigma": pixart_sigma,
-    "stable_diffusion_3": stable_diffusion_3,
-    "flux": flux,
-}
 OPTIONS: dict[str, dict[str, Any]] = {
     "stable_diffusion": {"negative_prompt": "ugly", "eta": 0.5},
     "pixart_sigma": {"use_resolution_binning": False, "clean_caption": False, "max_sequence_length": 8},
@@ -192,17 +42,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 NATIVE_SIZE_PX = {"stable_diffusion": 32, "pixart_sigma": 32, "stable_diffusion_3": 32, "flux": 1024}
 SIZE_MULTIPLE_PX = {"stable_diffusion": 8, "pixart_sigma": 16, "stable_diffusion_3": 16, "flux": 16}
-
-
-@pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folders of all tiny pipelines, in safetensors."""
-    folders = {}
-    for kind, build in BUILDERS.items():
-        torch.manual_seed(0)
-        folders[kind] = tmp_path_factory.mktemp(kind)
-        build().save_pretrained(folders[kind], safe_serialization=True)
-    return folders
 
 
 def loaded_tier(folder: Path, kind: str = "stable_diffusion", **options: Any) -> DiffusionTier:
@@ -223,9 +62,11 @@ def unsafe_copy(source: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("kind", BUILDERS)
-def test_generate_batch_has_shape_is_repeatable_and_equals_images_alone(saved: dict[str, Path], kind: str) -> None:
-    tier = loaded_tier(saved[kind], kind)
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_generate_batch_has_shape_is_repeatable_and_equals_images_alone(
+    tiny_pipelines: dict[str, Path], kind: str
+) -> None:
+    tier = loaded_tier(tiny_pipelines[kind], kind)
     requests = [request("two cats", 1), request("a red dog on a bed", 2), request("two cats", 3)]
     batch = tier.generate(requests)
     assert batch.shape == (3, 32, 32, 3)
@@ -238,9 +79,9 @@ def test_generate_batch_has_shape_is_repeatable_and_equals_images_alone(saved: d
         assert np.abs(alone.astype(int) - batch[i]).max() <= 1
 
 
-@pytest.mark.parametrize("kind", BUILDERS)
-def test_load_knows_native_size_and_multiple(saved: dict[str, Path], kind: str) -> None:
-    tier = loaded_tier(saved[kind], kind)
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_load_knows_native_size_and_multiple(tiny_pipelines: dict[str, Path], kind: str) -> None:
+    tier = loaded_tier(tiny_pipelines[kind], kind)
     assert tier.native_size_px == (NATIVE_SIZE_PX[kind],) * 2
     multiple = SIZE_MULTIPLE_PX[kind]
     assert tier.generate([GenerationRequest("a", 0, "fast", 2 * multiple, 3 * multiple)]).shape[1:3] == (
@@ -251,15 +92,15 @@ def test_load_knows_native_size_and_multiple(saved: dict[str, Path], kind: str) 
         tier.generate([GenerationRequest("a", 0, "fast", multiple, multiple + multiple // 2)])
 
 
-def test_generate_steps_and_prompt_change_the_image(saved: dict[str, Path]) -> None:
-    tier = loaded_tier(saved["stable_diffusion"])
+def test_generate_steps_and_prompt_change_the_image(tiny_pipelines: dict[str, Path]) -> None:
+    tier = loaded_tier(tiny_pipelines["stable_diffusion"])
     images = [tier.generate([one])[0] for one in (request("a", 1), request("b", 1), request("a", 1, "slow"))]
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
 
 
-def test_warm_up_draws_once_with_few_steps(saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    tier = DiffusionTier(str(saved["stable_diffusion"]), {"slow": {"steps": 30}})
+def test_warm_up_draws_once_with_few_steps(tiny_pipelines: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    tier = DiffusionTier(str(tiny_pipelines["stable_diffusion"]), {"slow": {"steps": 30}})
     tier.load("cpu")
     calls: list[dict[str, Any]] = []
     call = type(tier._pipeline).__call__
@@ -270,8 +111,8 @@ def test_warm_up_draws_once_with_few_steps(saved: dict[str, Path], monkeypatch: 
     assert [(given["num_inference_steps"], given["height"]) for given in calls] == [(2, 32)]
 
 
-def test_load_bfloat16_keeps_all_parts_in_it(saved: dict[str, Path]) -> None:
-    tier = loaded_tier(saved["stable_diffusion"], dtype="bfloat16")
+def test_load_bfloat16_keeps_all_parts_in_it(tiny_pipelines: dict[str, Path]) -> None:
+    tier = loaded_tier(tiny_pipelines["stable_diffusion"], dtype="bfloat16")
     parts = (tier._pipeline.unet, tier._pipeline.vae, tier._pipeline.text_encoder)
     assert {part.dtype for part in parts} == {torch.bfloat16}
     images = tier.generate([request("a", 1), request("b", 2)])
@@ -279,11 +120,11 @@ def test_load_bfloat16_keeps_all_parts_in_it(saved: dict[str, Path]) -> None:
     assert images.std() > 0
 
 
-def test_load_image_to_image_pipeline_becomes_text_to_image(saved: dict[str, Path], tmp_path: Path) -> None:
-    folder = shutil.copytree(saved["stable_diffusion"], tmp_path / "copy")
+def test_load_image_to_image_pipeline_becomes_text_to_image(tiny_pipelines: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_pipelines["stable_diffusion"], tmp_path / "copy")
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionImg2ImgPipeline"}))
-    expected = loaded_tier(saved["stable_diffusion"]).generate([request("a", 1)])
+    expected = loaded_tier(tiny_pipelines["stable_diffusion"]).generate([request("a", 1)])
     assert np.array_equal(loaded_tier(folder).generate([request("a", 1)]), expected)
 
 
@@ -302,8 +143,8 @@ def test_load_pipeline_without_prompt_is_refused(tmp_path: Path) -> None:
         DiffusionTier(str(tmp_path)).load("cpu")
 
 
-def test_load_pickle_only_folder_is_refused(saved: dict[str, Path], tmp_path: Path) -> None:
-    folder = unsafe_copy(saved["stable_diffusion"], tmp_path / "unsafe")
+def test_load_pickle_only_folder_is_refused(tiny_pipelines: dict[str, Path], tmp_path: Path) -> None:
+    folder = unsafe_copy(tiny_pipelines["stable_diffusion"], tmp_path / "unsafe")
     with pytest.raises(ModelNotLoadable, match=r"unet/diffusion_pytorch_model\.bin"):
         loaded_tier(folder)
 
@@ -313,20 +154,20 @@ def test_load_missing_path_says_where_it_looked(tmp_path: Path) -> None:
         DiffusionTier(str(tmp_path / "nowhere")).load("cpu")
 
 
-def test_load_folder_that_is_no_pipeline_says_what_to_give(saved: dict[str, Path]) -> None:
+def test_load_folder_that_is_no_pipeline_says_what_to_give(tiny_pipelines: dict[str, Path]) -> None:
     with pytest.raises(ModelNotLoadable, match="save_pretrained"):
-        DiffusionTier(str(saved["stable_diffusion"] / "unet")).load("cpu")
+        DiffusionTier(str(tiny_pipelines["stable_diffusion"] / "unet")).load("cpu")
 
 
-def test_load_incomplete_folder_names_the_pipeline(saved: dict[str, Path], tmp_path: Path) -> None:
-    folder = shutil.copytree(saved["stable_diffusion"], tmp_path / "copy")
+def test_load_incomplete_folder_names_the_pipeline(tiny_pipelines: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_pipelines["stable_diffusion"], tmp_path / "copy")
     shutil.rmtree(folder / "vae")
     with pytest.raises(ModelNotLoadable, match=r"\(StableDiffusionPipeline\) cannot be loaded"):
         loaded_tier(folder)
 
 
-def test_load_code_that_comes_with_a_model_is_not_run(saved: dict[str, Path], tmp_path: Path) -> None:
-    folder = shutil.copytree(saved["stable_diffusion"], tmp_path / "copy")
+def test_load_code_that_comes_with_a_model_is_not_run(tiny_pipelines: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_pipelines["stable_diffusion"], tmp_path / "copy")
     (folder / "their_pipeline.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
     (folder / "unet" / "their_pipeline.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
     index = json.loads((folder / "model_index.json").read_text())
@@ -337,8 +178,8 @@ def test_load_code_that_comes_with_a_model_is_not_run(saved: dict[str, Path], tm
     assert not (tmp_path / "was_run").exists()
 
 
-def test_load_safety_checker_is_neither_needed_nor_fetched(saved: dict[str, Path], tmp_path: Path) -> None:
-    folder = shutil.copytree(saved["stable_diffusion"], tmp_path / "copy")
+def test_load_safety_checker_is_neither_needed_nor_fetched(tiny_pipelines: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_pipelines["stable_diffusion"], tmp_path / "copy")
     index = json.loads((folder / "model_index.json").read_text())
     index |= {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"], "requires_safety_checker": True}
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -346,16 +187,16 @@ def test_load_safety_checker_is_neither_needed_nor_fetched(saved: dict[str, Path
 
 
 def test_load_hub_id_offline_takes_the_pinned_commit_from_the_cache(
-    saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_pipelines: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     folder = tmp_path / "models--owner--name" / "snapshots" / COMMIT
-    shutil.copytree(saved["stable_diffusion"], folder)
+    shutil.copytree(tiny_pipelines["stable_diffusion"], folder)
     presets = {"fast": {"steps": 2, "guidance": 3.0, **OPTIONS["stable_diffusion"]}}
     tier = DiffusionTier("owner/name", presets, revision=COMMIT)
     tier.load("cpu")
-    expected = loaded_tier(saved["stable_diffusion"]).generate([request("a", 1)])
+    expected = loaded_tier(tiny_pipelines["stable_diffusion"]).generate([request("a", 1)])
     assert np.array_equal(tier.generate([request("a", 1)]), expected)
     with pytest.raises(ModelNotLoadable, match="HF_HUB_OFFLINE"):
         DiffusionTier("owner/name", revision=COMMIT[::-1]).load("cpu")
@@ -363,16 +204,18 @@ def test_load_hub_id_offline_takes_the_pinned_commit_from_the_cache(
         DiffusionTier("owner/name", revision="main").load("cpu")
 
 
-def test_load_unknown_preset_option_names_the_pipelines_own(saved: dict[str, Path]) -> None:
-    tier = DiffusionTier(str(saved["stable_diffusion"]), {"fast": {"steps": 2, "use_resolution_binning": False}})
+def test_load_unknown_preset_option_names_the_pipelines_own(tiny_pipelines: dict[str, Path]) -> None:
+    tier = DiffusionTier(
+        str(tiny_pipelines["stable_diffusion"]), {"fast": {"steps": 2, "use_resolution_binning": False}}
+    )
     with pytest.raises(UnknownPreset, match=r"has no option use_resolution_binning; it has: .*guidance.*steps"):
         tier.load("cpu")
 
 
 @pytest.mark.parametrize("name", ["prompt", "generator", "height", "output_type", "prompt_embeds", "latents"])
-def test_load_preset_option_that_belongs_to_the_tier_is_refused(saved: dict[str, Path], name: str) -> None:
+def test_load_preset_option_that_belongs_to_the_tier_is_refused(tiny_pipelines: dict[str, Path], name: str) -> None:
     with pytest.raises(UnknownPreset, match=f"has no option {name};"):
-        DiffusionTier(str(saved["stable_diffusion"]), {"fast": {name: 1}}).load("cpu")
+        DiffusionTier(str(tiny_pipelines["stable_diffusion"]), {"fast": {name: 1}}).load("cpu")
 
 
 @pytest.mark.parametrize(
@@ -389,8 +232,8 @@ def test_diffusion_tier_unknown_dtype_names_the_known_ones() -> None:
         DiffusionTier("anywhere/atall", dtype="int8")
 
 
-def test_generate_before_load_and_after_close_is_refused(saved: dict[str, Path]) -> None:
-    tier = DiffusionTier(str(saved["stable_diffusion"]), {"fast": {"steps": 1}})
+def test_generate_before_load_and_after_close_is_refused(tiny_pipelines: dict[str, Path]) -> None:
+    tier = DiffusionTier(str(tiny_pipelines["stable_diffusion"]), {"fast": {"steps": 1}})
     with pytest.raises(NotLoaded):
         tier.generate([request("a", 1)])
     tier.load("cpu")
@@ -399,22 +242,22 @@ def test_generate_before_load_and_after_close_is_refused(saved: dict[str, Path])
         tier.generate([request("a", 1)])
 
 
-def test_generate_unknown_preset_names_the_known_ones(saved: dict[str, Path]) -> None:
+def test_generate_unknown_preset_names_the_known_ones(tiny_pipelines: dict[str, Path]) -> None:
     with pytest.raises(UnknownPreset, match="'best' is unknown; this tier has: fast, slow"):
-        loaded_tier(saved["stable_diffusion"]).generate([request("a", 1, "best")])
+        loaded_tier(tiny_pipelines["stable_diffusion"]).generate([request("a", 1, "best")])
 
 
-def test_generate_values_that_are_not_finite_are_an_error(saved: dict[str, Path]) -> None:
-    tier = loaded_tier(saved["stable_diffusion"])
+def test_generate_values_that_are_not_finite_are_an_error(tiny_pipelines: dict[str, Path]) -> None:
+    tier = loaded_tier(tiny_pipelines["stable_diffusion"])
     with torch.no_grad():
         tier._pipeline.vae.decoder.conv_out.bias.fill_(torch.nan)
     with pytest.raises(DrawingFailed, match="not finite"):
         tier.generate([request("a", 1)])
 
 
-def test_generate_prompt_that_is_cut_off_is_not_logged(saved: dict[str, Path]) -> None:
+def test_generate_prompt_that_is_cut_off_is_not_logged(tiny_pipelines: dict[str, Path]) -> None:
     """Pipelines warn with the text that their encoder cuts off."""
-    tier = loaded_tier(saved["stable_diffusion"])
+    tier = loaded_tier(tiny_pipelines["stable_diffusion"])
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
@@ -475,8 +318,8 @@ def test_set_presets_reaches_the_embedded_model(monkeypatch: pytest.MonkeyPatch)
     assert tier._embedded.presets == {"slow": {"steps": 30}}
 
 
-def test_set_presets_on_a_loaded_pipeline_is_checked_and_used(saved: dict[str, Path]) -> None:
-    tier = loaded_tier(saved["stable_diffusion"])
+def test_set_presets_on_a_loaded_pipeline_is_checked_and_used(tiny_pipelines: dict[str, Path]) -> None:
+    tier = loaded_tier(tiny_pipelines["stable_diffusion"])
     slow = tier.generate([request("a", 1, "slow")])
     with pytest.raises(UnknownPreset, match="has no option stepz"):
         tier.presets = {"new": {"stepz": 4}}
@@ -485,10 +328,10 @@ def test_set_presets_on_a_loaded_pipeline_is_checked_and_used(saved: dict[str, P
     assert np.array_equal(tier.generate([request("a", 1, "new")]), slow)
 
 
-def test_native_size_given_goes_before_the_pipelines_own(saved: dict[str, Path]) -> None:
-    assert loaded_tier(saved["flux"], "flux", native_size_px=(64, 32)).native_size_px == (64, 32)
+def test_native_size_given_goes_before_the_pipelines_own(tiny_pipelines: dict[str, Path]) -> None:
+    assert loaded_tier(tiny_pipelines["flux"], "flux", native_size_px=(64, 32)).native_size_px == (64, 32)
     with pytest.raises(SizeNotPossible, match="multiples of 16 px"):
-        loaded_tier(saved["flux"], "flux", native_size_px=(64, 40))
+        loaded_tier(tiny_pipelines["flux"], "flux", native_size_px=(64, 40))
 
 
 def test_diffusion_tier_revision_without_model_is_refused() -> None:
@@ -502,6 +345,30 @@ def test_build_unet_mirrors_the_way_down_and_takes_lists() -> None:
     assert unet(noise, torch.tensor([1, 900]), encoder_hidden_states=torch.randn(2, 5, 16)).sample.shape == noise.shape
     assert [type(block).__name__ for block in unet.up_blocks] == ["UpBlock2D", "CrossAttnUpBlock2D"]
     assert {type(processor).__name__ for processor in unet.attn_processors.values()} == {"AttnProcessor"}
+
+
+def test_build_transformer_keeps_the_shape_and_takes_no_unknown_argument() -> None:
+    config = {
+        "sample_size": 4,
+        "patch_size": 1,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 1,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "cross_attention_dim": 16,
+        "caption_channels": 16,
+        "use_additional_conditions": False,
+    }
+    transformer = build_transformer(config)
+    noise = torch.randn(2, 4, 4, 4)
+    drawn = transformer(
+        noise, encoder_hidden_states=torch.randn(2, 5, 16), timestep=torch.tensor([1, 900]), added_cond_kwargs={}
+    ).sample
+    assert drawn.shape == noise.shape
+    assert {type(processor).__name__ for processor in transformer.attn_processors.values()} == {"AttnProcessor"}
+    with pytest.raises(ModelNotLoadable, match="heads_of_attention"):
+        build_transformer({**config, "heads_of_attention": 2})
 
 
 def test_build_unet_unknown_argument_is_refused() -> None:
