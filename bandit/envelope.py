@@ -1,6 +1,6 @@
 """The bytes of a policy's state: they say what they are, and damage shows.
 
-    magic (8 bytes) | length of the header (8 bytes, big-endian) | header (JSON, sorted keys) | parts, end to end
+    magic (8 bytes) | header's length (8 bytes, big-endian) | header's SHA-256 | header (JSON, sorted keys) | parts
 
 The header names the policy, how many records it learned from, what must match before the parts may be used, and each
 part's length and SHA-256
@@ -17,7 +17,8 @@ from .errors import BadState
 
 MAGIC = b"SBPOLICY"
 VERSION = 1
-_PREFIX = len(MAGIC) + 8
+_LENGTH_ENDS = len(MAGIC) + 8
+_HEADER_STARTS = _LENGTH_ENDS + 32
 
 
 def pack(policy: str, must_match: Mapping[str, object], learned: int, parts: Mapping[str, bytes]) -> bytes:
@@ -30,7 +31,8 @@ def pack(policy: str, must_match: Mapping[str, object], learned: int, parts: Map
         "parts": [[name, len(part), sha256(part).hexdigest()] for name, part in sorted(parts.items())],
     }
     text = json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    return MAGIC + len(text).to_bytes(8, "big") + text + b"".join(part for _, part in sorted(parts.items()))
+    prefix = MAGIC + len(text).to_bytes(8, "big") + sha256(text).digest()
+    return prefix + text + b"".join(part for _, part in sorted(parts.items()))
 
 
 def unpack(
@@ -40,15 +42,18 @@ def unpack(
 
     Raises BadState on anything that `pack` would not have written for these arguments.
     """
-    if state[: len(MAGIC)] != MAGIC or len(state) < _PREFIX:
+    if state[: len(MAGIC)] != MAGIC or len(state) < _HEADER_STARTS:
         raise BadState(f"not a policy's state: {len(state)} bytes that do not begin with {MAGIC!r}")
-    end = _PREFIX + int.from_bytes(state[len(MAGIC) : _PREFIX], "big")
+    end = _HEADER_STARTS + int.from_bytes(state[len(MAGIC) : _LENGTH_ENDS], "big")
+    text = state[_HEADER_STARTS:end]
+    if sha256(text).digest() != state[_LENGTH_ENDS:_HEADER_STARTS]:
+        raise BadState("the header of the state is damaged or cut off")
     try:
-        header = json.loads(state[_PREFIX:end])
+        header = json.loads(text)
         version, owner, found, learned = (header[key] for key in ("version", "policy", "must_match", "learned"))
         table = [(str(name), int(length), str(digest)) for name, length, digest in header["parts"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadState(f"the header of the state is damaged: {error}") from error
+        raise BadState(f"the header of the state cannot be read: {error}") from error
     if version != VERSION:
         raise BadState(f"state is of version {version!r}, this is version {VERSION}; learn anew from the journal")
     if owner != policy:

@@ -3,9 +3,9 @@
 `Workspace` is what the other learning policies build on: an allow-list of options, text lines in, canonical bytes out.
 
 Equal folds give equal bytes, whatever was asked in between and wherever the fold was cut. VW's own bytes do not do
-that: beside the model they carry counters of progressive loss, which predictions move and which a load resets. So
-`Workspace.serialize` writes what a load and a save make of the model: all learned state (weights, adaptive sums, label
-range, squarecb's round), no counters.
+that: beside the model they carry counters of progressive loss, which a load resets, and the weight of all examples
+seen, which predictions raise. So `Workspace.serialize` writes what a load and a save make of the model (all learned
+state: weights, adaptive sums, label range, squarecb's round; no counters), and what is asked weighs nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Workspace:
 
     def predict(self, line: str) -> float:
         """Prediction of a regressor for one line."""
-        return cast(float, self._vw.predict_one(self._parser.parse_line(line)))
+        weightless = "0 0 " + line  # label, weight: neither is used to predict, see the module's docstring
+        return cast(float, self._vw.predict_one(self._parser.parse_line(weightless)))
 
     def learn(self, line: str) -> None:
         """One labelled line for a regressor."""
@@ -64,8 +65,10 @@ class Workspace:
 
     def predict_actions(self, lines: Iterable[str]) -> list[float]:
         """Probabilities of a --cb_explore_adf model, in the order of the action lines; the shared line comes first."""
-        prediction = self._vw.predict_one([self._parser.parse_line(line) for line in lines])
-        scored = cast("list[tuple[int, float]]", prediction)
+        examples = [self._parser.parse_line(line) for line in lines]
+        for position, example in enumerate(examples):
+            example.set_label(vw.CBLabel(weight=0.0, shared=position == 0))
+        scored = cast("list[tuple[int, float]]", self._vw.predict_one(examples))
         probabilities = [0.0] * len(scored)
         for action, probability in scored:
             probabilities[action] = probability
