@@ -56,11 +56,12 @@ class StepReport:
 
 @dataclass(slots=True)
 class _Course:
-    """One policy's way: its fold, and what of it is published."""
+    """One policy's way: its fold, what of it is published, and when publishing was last tried."""
 
     fold: Fold
     published_position: int = 0
-    published_at_s: float | None = None
+    tried_position: int = 0
+    tried_at_s: float | None = None
 
 
 class Learner:
@@ -140,7 +141,6 @@ class Learner:
                 except SnapshotRefused as error:
                     _log.error("%s", error)
                     refused_snapshots[name] = str(error)
-                    course.published_at_s = now_s  # look again when the next one is due, not at each step
         return StepReport(
             leader=True,
             closed=closed,
@@ -161,7 +161,7 @@ class Learner:
             except BadState as error:
                 _log.warning("snapshot %d of policy %s cannot be used: %s", snapshot.version, name, error)
                 continue
-            return _Course(fold, snapshot.position)
+            return _Course(fold, published_position=snapshot.position, tried_position=snapshot.position)
         return _Course(fold)
 
     def _close_joins(self, lease: Lease, now_s: float) -> tuple[int, bool]:
@@ -220,15 +220,17 @@ class Learner:
                 connection.execute(insert(bad_records), fresh)
 
     def _is_due(self, course: _Course, now_s: float) -> bool:
-        fresh = course.fold.position - course.published_position
-        if fresh <= 0:
+        if course.fold.position == course.published_position:
             return False
-        if course.published_at_s is None:
-            course.published_at_s = now_s  # counted from the first news: one record alone publishes nothing at once
-        waited_s = now_s - course.published_at_s
+        if course.tried_at_s is None:
+            course.tried_at_s = now_s  # counted from the first news: one record alone publishes nothing at once
+        # Since the last try, not the last success: a state that was refused is not tried again at each step.
+        fresh = course.fold.position - course.tried_position
+        waited_s = now_s - course.tried_at_s
         return fresh >= self._settings.snapshot_every or waited_s >= self._settings.snapshot_after_s
 
     def _publish(self, lease: Lease, name: str, course: _Course, now_s: float) -> int:
+        course.tried_position, course.tried_at_s = course.fold.position, now_s
         try:
             payload = course.fold.policy.state()
         except BadState as error:
@@ -242,5 +244,5 @@ class Learner:
             created_at_s=now_s,
             check=course.fold.check,
         )
-        course.published_position, course.published_at_s = snapshot.position, now_s
+        course.published_position = snapshot.position
         return snapshot.version
