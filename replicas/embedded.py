@@ -40,7 +40,9 @@ def load_module(kind: type[Module], path: Path) -> Module:
             f"{path}: not the weights of {kind.__name__} ({error}). Train it with "
             f"`python -m replicas.training.{path.stem}`, or restore the file from the repository."
         ) from error
-    bad = [name for name, value in module.state_dict().items() if value.is_floating_point() and not value.isfinite().all()]
+    bad = [
+        name for name, value in module.state_dict().items() if value.is_floating_point() and not value.isfinite().all()
+    ]
     if bad:
         raise ModelNotLoadable(f"{path}: not finite: {', '.join(bad[:5])}. Restore the file or train it again.")
     return module.eval().requires_grad_(False)
@@ -55,14 +57,16 @@ class LatentTier(Tier):
 
     def __init__(self, model: str | None = None, presets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         super().__init__(model, presets or {"standard": {}})
-        for preset, options in self.presets.items():
-            for option, value in options.items():
-                self._check_option(preset, option, value)
         self._folder = Path(model) if model else WEIGHTS
         self._network: nn.Module | None = None
         self._autoencoder: Autoencoder | None = None
         self._device = torch.device("cpu")
         self.tokenize = WordTokenizer()
+
+    def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
+        for preset, options in presets.items():
+            for option, value in options.items():
+                self._check_option(preset, option, value)
 
     def _check_option(self, preset: str, option: str, value: Any) -> None:
         if option not in self.sampler_options:
@@ -92,11 +96,9 @@ class LatentTier(Tier):
     def generate(self, requests: Sequence[GenerationRequest]) -> np.ndarray:
         if self._network is None or self._autoencoder is None:
             raise NotLoaded(f"{type(self).__name__} is not loaded; call load(device) first")
-        preset = requests[0].preset
-        if preset not in self.presets:
-            raise UnknownPreset(f"unknown preset {preset!r}; this tier has: {', '.join(self.presets)}")
+        options = self.options_of(requests)
         ids = self.tokenize([request.prompt for request in requests]).to(self._device)
-        latents = self.draw_latents(self._network, ids, [request.seed for request in requests], self.presets[preset])
+        latents = self.draw_latents(self._network, ids, [request.seed for request in requests], options)
         assert latents.shape == (len(requests), TOKENS, LATENT_CHANNELS)
         return to_uint8(self._autoencoder.decode(latents))
 

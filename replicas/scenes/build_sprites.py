@@ -1,8 +1,8 @@
 """Rasterise the icons of `@iconify-json/fluent-emoji-flat` (MIT, Microsoft) into sprites.safetensors.
 
-    npm pack @iconify-json/fluent-emoji-flat@1.2.6 && tar xzf iconify-json-fluent-emoji-flat-1.2.6.tgz
-    pip install resvg-py==0.5.0
-    python -m replicas.scenes.build_sprites package/icons.json
+npm pack @iconify-json/fluent-emoji-flat@1.2.6 && tar xzf iconify-json-fluent-emoji-flat-1.2.6.tgz
+pip install resvg-py==0.5.0
+python -m replicas.scenes.build_sprites package/icons.json
 """
 
 from __future__ import annotations

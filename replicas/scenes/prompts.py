@@ -145,7 +145,7 @@ def lay_out(rng: Random, asked: Asked) -> tuple[Placed, ...]:
 
 
 def sample_scene(rng: Random, kind: str | None = None, held_out: bool = False) -> Scene:
-    """Draw a scene of `kind` (None: any, the composed kinds more often), from the held-out part or the training part."""
+    """A scene of `kind` (None: any, composed kinds more often), from the held-out or the training part."""
     kind = kind or rng.choices(KINDS, weights=(2, 2, 2, 3, 3))[0]
     while True:
         asked = ask(rng, kind)

@@ -77,7 +77,12 @@ BACKGROUND_TEMPLATES = (
     "a picture of {a} {o} on {b} {c} background",
 )
 COUNT_TEMPLATES = ("{n} {os}", "a picture of {n} {os}", "there are {n} {os}", "a group of {n} {os}", "draw {n} {os}")
-TWO_TEMPLATES = ("{a} {o} and {b} {p}", "{a} {o} with {b} {p}", "a picture of {a} {o} and {b} {p}", "{a} {o} next to {b} {p}")
+TWO_TEMPLATES = (
+    "{a} {o} and {b} {p}",
+    "{a} {o} with {b} {p}",
+    "a picture of {a} {o} and {b} {p}",
+    "{a} {o} next to {b} {p}",
+)
 RELATION_TEMPLATES = ("{a} {o} {r} {b} {p}", "a picture of {a} {o} {r} {b} {p}", "the {o} is {r} the {p}")
 
 

@@ -7,10 +7,11 @@ from random import Random
 import torch
 from torch import Tensor
 
-from ..autoencoder import LATENT_CHANNELS, Autoencoder
-from ..patches import TOKENS, to_patches, to_unit_range
-from ..scenes.prompts import sample_scene
-from ..scenes.render import render_many
+from replicas.autoencoder import LATENT_CHANNELS, Autoencoder
+from replicas.patches import TOKENS, to_patches, to_unit_range
+from replicas.scenes.prompts import sample_scene
+from replicas.scenes.render import render_many
+
 from .loop import Plan, Run, compiled, parse_arguments, save_weights
 
 BATCH = 48
@@ -22,7 +23,9 @@ def reconstruction_loss(drawn: Tensor, pixels: Tensor) -> Tensor:
     weight = torch.where(plain, 0.4, 1.6)
     difference = to_patches(drawn) - to_patches(pixels)
     point = ((difference.abs() + 2 * difference.square()) * weight).mean()
-    edges = (drawn.diff(dim=1) - pixels.diff(dim=1)).abs().mean() + (drawn.diff(dim=2) - pixels.diff(dim=2)).abs().mean()
+    edges = (drawn.diff(dim=1) - pixels.diff(dim=1)).abs().mean() + (
+        drawn.diff(dim=2) - pixels.diff(dim=2)
+    ).abs().mean()
     return point + 0.5 * edges
 
 

@@ -1,4 +1,4 @@
-"""Train the independent check: `python -m replicas.training.detector`. Rendered scenes only, with mild noise and blur."""
+"""Train the independent check, on rendered scenes only: `python -m replicas.training.detector`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..detector import Detector
-from ..patches import to_unit_range
-from ..scenes.prompts import sample_scene
-from ..scenes.render import object_map, render_many
+from replicas.detector import Detector
+from replicas.patches import to_unit_range
+from replicas.scenes.prompts import sample_scene
+from replicas.scenes.render import object_map, render_many
+
 from .loop import Plan, Run, compiled, parse_arguments, save_weights
 
 BATCH = 64

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..latent_diffusion import TRAINING_STEPS, make_scheduler, new_denoiser, to_grid
-from ..text import drop_text
+from replicas.latent_diffusion import TRAINING_STEPS, make_scheduler, new_denoiser, to_grid
+from replicas.text import drop_text
+
 from .loop import Plan, Run, compiled, parse_arguments, save_weights
 from .scenes import latent_batches
 

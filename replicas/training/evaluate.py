@@ -1,4 +1,4 @@
-"""Measure the embedded models: `python -m replicas.training.evaluate`. Writes a table (JSON, Markdown) and a contact sheet.
+"""Measure the embedded models: `python -m replicas.training.evaluate`. Writes tables and a contact sheet.
 
 The independent check (detector.py) reads every picture; the scorer is judged beside it, never used as the judge.
 Captions are held out: their combinations were never trained on.
@@ -19,23 +19,23 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ..autoencoder import Autoencoder
-from ..detector import Detector, has_objects, matches
-from ..diffusion import DiffusionTier
-from ..embedded import WEIGHTS, load_module
-from ..embedded_scorer import EmbeddedScorer
-from ..flow import FlowTier
-from ..gan import GanTier
-from ..patches import to_uint8, to_unit_range
-from ..scenes.negatives import negative
-from ..scenes.prompts import KINDS, Scene, sample_scene
-from ..scenes.render import render_many
-from ..tier import GenerationRequest, Tier
+from replicas.autoencoder import Autoencoder
+from replicas.detector import Detector, has_objects, matches
+from replicas.embedded import WEIGHTS, load_module
+from replicas.embedded_scorer import EmbeddedScorer
+from replicas.flow import FlowTier
+from replicas.gan import GanTier
+from replicas.latent_diffusion import EmbeddedLatentDiffusion
+from replicas.patches import to_uint8, to_unit_range
+from replicas.scenes.negatives import negative
+from replicas.scenes.prompts import KINDS, Scene, sample_scene
+from replicas.scenes.render import render_many
+from replicas.tier import GenerationRequest, Tier
 
 TIERS: Mapping[str, tuple[type[Tier], Mapping[str, Any]]] = {
     "gan": (GanTier, {}),
-    "diffusion@draft": (DiffusionTier, {"steps": 4, "guidance": 3.0}),
-    "diffusion@standard": (DiffusionTier, {"steps": 12, "guidance": 3.0}),
+    "diffusion@draft": (EmbeddedLatentDiffusion, {"steps": 4, "guidance": 3.0}),
+    "diffusion@standard": (EmbeddedLatentDiffusion, {"steps": 12, "guidance": 3.0}),
     "flow": (FlowTier, {"guidance": 2.0}),
 }
 
@@ -95,17 +95,77 @@ def contact_sheet(rows: Mapping[str, np.ndarray], captions: list[str], path: Pat
     sheet.save(path, optimize=True)
 
 
+def machine() -> str:
+    """The CPU's name and the number of threads used."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, 1 thread"
+
+
 def markdown(result: Mapping[str, Any]) -> str:
-    """The table of the README: share fully right by the check, per kind of prompt."""
-    kinds = list(result["check"]["original"])
-    lines = ["| | " + " | ".join(kinds) + " | s an image | AUC of the scorer |", "|---" * (len(kinds) + 3) + "|"]
+    """The tables of the README: share fully right by the check, per kind of prompt; the scorer against the check."""
+    lines = ["| | " + " | ".join(KINDS) + " | s an image | AUC of the scorer |", "|---" * (len(KINDS) + 3) + "|"]
     for name, rates in result["check"].items():
-        cells = [f"{rates[kind]['right']:.2f}" for kind in kinds]
-        seconds = result["seconds"].get(name)
-        ranked = result["auc"].get(name)
-        cells += [f"{seconds:.3f}" if seconds else "", f"{ranked:.2f}" if ranked else ""]
+        cells = [f"{rates[kind]:.2f}" for kind in KINDS]
+        for column, digits in (("seconds", 3), ("auc", 2)):
+            value = result.get(column, {}).get(name)
+            cells.append("" if value is None else f"{value:.{digits}f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    if "scorer_accuracy" in result:
+        lines += ["", "| scorer tells right from | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
+        for row in ("object", "attribute"):
+            cells = [f"{result['scorer_accuracy'][kind][row]:.2f}" for kind in KINDS]
+            lines.append(f"| wrong {row} | " + " | ".join(cells) + " |")
+        lines += ["", f"AUC over all generated pictures: {result['auc_of_all']:.2f}"]
+    lines += ["", f"{result['prompts_a_kind']} held-out prompts a kind, {result['date']}, {result['machine']}."]
     return "\n".join(lines)
+
+
+def draw_all(options: argparse.Namespace, scenes: list[Scene]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Pictures of every model for every scene, and the seconds that one image takes alone."""
+    originals = render_many(scenes)
+    autoencoder = load_module(Autoencoder, options.weights / "autoencoder.safetensors")
+    with torch.inference_mode():
+        latents = autoencoder.encode(to_unit_range(originals))
+        decoded = [to_uint8(autoencoder.decode(part)) for part in latents.split(50)]
+    drawn, seconds = {"original": originals, "autoencoder": np.concatenate(decoded)}, {}
+    for name in options.only:
+        kind, sampler = TIERS[name]
+        tier = kind(str(options.weights), {"measured": sampler})
+        tier.load("cpu")
+        tier.warm_up()
+        drawn[name] = draw(tier, scenes, options.seed)
+        seconds[name] = seconds_an_image(tier, 1)
+        print(f"{name}: drawn, {seconds[name]:.3f} s an image", flush=True)
+    return drawn, seconds
+
+
+def rate_per_kind(scenes: list[Scene], flags: np.ndarray) -> dict[str, float]:
+    """Mean of one value a scene, per kind of prompt."""
+    return {kind: float(np.mean([f for s, f in zip(scenes, flags, strict=True) if s.kind == kind])) for kind in KINDS}
+
+
+def check_all(detector: Detector, scenes: list[Scene], drawn: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """What the independent check says of each model's pictures: fully right, and right objects, a flag a scene."""
+    out = {}
+    for name, pictures in drawn.items():
+        seen = [reading for part in np.array_split(pictures, 20) for reading in detector.read(part)]
+        pairs = list(zip(scenes, seen, strict=True))
+        out[name] = {
+            "right": np.array([matches(*p) for p in pairs]),
+            "objects": np.array([has_objects(*p) for p in pairs]),
+        }
+    return out
+
+
+def score_all(scorer: EmbeddedScorer, scenes: list[Scene], drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The scorer's value of each picture."""
+    captions = [scene.caption for scene in scenes]
+    parts = range(0, len(scenes), 50)
+    return {
+        name: np.concatenate([scorer.score(pictures[i : i + 50], captions[i : i + 50]) for i in parts])
+        for name, pictures in drawn.items()
+    }
 
 
 def main() -> None:
@@ -113,65 +173,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="held-out prompts a kind")
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of models.json, models.md, contact_sheet.png")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of models.{json,md}, contact_sheet.png")
     parser.add_argument("--only", nargs="*", default=list(TIERS))
     parser.add_argument("--seed", type=int, default=20_000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rng = Random(options.seed)
-    detector = load_module(Detector, options.weights / "detector.safetensors")
-    autoencoder = load_module(Autoencoder, options.weights / "autoencoder.safetensors")
     scenes = [sample_scene(rng, kind, held_out=True) for kind in KINDS for _ in range(options.count)]
-    kinds = np.array([scene.kind for scene in scenes])
-    originals = render_many(scenes)
-    drawn = {"original": originals}
-    with torch.inference_mode():
-        latents = autoencoder.encode(to_unit_range(originals))
-        drawn["autoencoder"] = np.concatenate([to_uint8(autoencoder.decode(part)) for part in latents.split(50)])
-    seconds: dict[str, float] = {}
-    chosen = [i for kind in KINDS for i in np.flatnonzero(kinds == kind)[:3]]
-    for name in options.only:
-        cls, sampler = TIERS[name]
-        tier = cls(str(options.weights), {"measured": sampler}) if cls is not DiffusionTier else cls(None, {"measured": sampler})
-        tier.load("cpu")
-        tier.warm_up()
-        drawn[name] = draw(tier, scenes, options.seed)
-        seconds[name] = seconds_an_image(tier, 1)
-        print(f"{name}: drawn, {seconds[name]:.3f} s an image", flush=True)
-    scorer = None
+    drawn, seconds = draw_all(options, scenes)
+    checked = check_all(load_module(Detector, options.weights / "detector.safetensors"), scenes, drawn)
+    result: dict[str, Any] = {
+        "prompts_a_kind": options.count, "machine": machine(), "date": time.strftime("%Y-%m-%d"), "seconds": seconds,
+        "check": {name: rate_per_kind(scenes, flags["right"]) for name, flags in checked.items()},
+        "objects": {name: rate_per_kind(scenes, flags["objects"]) for name, flags in checked.items()},
+    }  # fmt: skip
     if (options.weights / "scorer.safetensors").exists():
         scorer = EmbeddedScorer(str(options.weights))
         scorer.load("cpu")
-    check: dict[str, dict[str, dict[str, float]]] = {}
-    ranking: dict[str, float | None] = {}
-    quality: dict[str, dict[str, float]] = {}
-    rows = []  # (score, right) of every generated picture
-    for name, pictures in drawn.items():
-        seen = [reading for part in np.array_split(pictures, 20) for reading in detector.read(part)]
-        right = np.array([matches(scene, found) for scene, found in zip(scenes, seen, strict=True)])
-        present = np.array([has_objects(scene, found) for scene, found in zip(scenes, seen, strict=True)])
-        check[name] = {k: {"right": float(right[kinds == k].mean()), "objects": float(present[kinds == k].mean())} for k in KINDS}
-        if scorer:
-            score = np.concatenate([scorer.score(pictures[i : i + 50], [s.caption for s in scenes[i : i + 50]]) for i in range(0, len(scenes), 50)])
-            quality[name] = {k: float(score[kinds == k].mean()) for k in KINDS}
-            if name in options.only:
-                ranking[name] = auc(score, right)
-                rows.append((score, right))
-    result: dict[str, Any] = {
-        "prompts_a_kind": options.count, "machine": platform.processor() or platform.machine(),
-        "date": time.strftime("%Y-%m-%d"), "check": check, "scorer": quality, "auc": ranking, "seconds": seconds,
-    }  # fmt: skip
-    if scorer and rows:
-        result["auc_all"] = auc(np.concatenate([s for s, _ in rows]), np.concatenate([r for _, r in rows]))
+        scores = score_all(scorer, scenes, drawn)
+        result["scorer"] = {name: rate_per_kind(scenes, values) for name, values in scores.items()}
+        result["auc"] = {name: auc(scores[name], checked[name]["right"]) for name in options.only}
+        generated = [np.concatenate([side[name] for name in options.only]) for side in (
+            scores, {name: flags["right"] for name, flags in checked.items()}
+        )]  # fmt: skip
+        result["auc_of_all"] = auc(*generated)
+        originals = drawn["original"]
         result["scorer_accuracy"] = {
-            kind: judge_scorer(scorer, originals[kinds == kind], [s for s in scenes if s.kind == kind], rng) for kind in KINDS
-        }  # fmt: skip
+            kind: judge_scorer(
+                scorer, originals[[s.kind == kind for s in scenes]], [s for s in scenes if s.kind == kind], rng
+            )
+            for kind in KINDS
+        }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "models.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (options.out / "models.md").write_text(markdown(result) + "\n", encoding="utf-8")
-    contact_sheet({k: v[chosen] for k, v in drawn.items() if k != "autoencoder"}, [scenes[i].caption for i in chosen], options.out / "contact_sheet.png")
+    chosen = [options.count * k + i for k in range(len(KINDS)) for i in range(3)]
+    shown = {name: pictures[chosen] for name, pictures in drawn.items() if name != "autoencoder"}
+    contact_sheet(shown, [scenes[i].caption for i in chosen], options.out / "contact_sheet.png")
     print(markdown(result))
-    print({k: result[k] for k in ("auc_all", "scorer_accuracy") if k in result})
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..flow import NOISE, new_flow
-from ..text import drop_text
+from replicas.flow import NOISE, new_flow
+from replicas.text import drop_text
+
 from .loop import Plan, Run, compiled, parse_arguments, save_weights
 from .scenes import latent_batches
 

@@ -10,18 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..autoencoder import LATENT_CHANNELS
-from ..blocks import Block, RMSNorm
-from ..gan import NOISE_VALUES, BagOfWords, new_generator
-from ..patches import TOKENS
-from ..text import WordTokenizer
+from replicas.autoencoder import LATENT_CHANNELS
+from replicas.blocks import Block, RMSNorm
+from replicas.gan import NOISE_VALUES, BagOfWords, new_generator
+from replicas.patches import TOKENS
+from replicas.text import WordTokenizer
+
 from .loop import Plan, Run, compiled, learning_rate, parse_arguments, save_weights
 from .scenes import latent_batches
 
-BATCH = 64
+BATCH = 48
 WIDTH = 128
 VAE_SHARE = 0.6
 KL_WEIGHT = 0.01
+KL_WARM_UP_SHARE = 0.4  # of the steps; without it the noise is ignored from the start (posterior collapse)
 ADVERSARIAL_WEIGHT = 0.1
 INSTANCE_NOISE = 0.15  # keeps the discriminator from judging what the decoder takes out anyway
 
@@ -107,7 +109,8 @@ def main() -> None:
         latents, ids = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
             reconstruction, divergence = variational(latents, ids, torch.randn(BATCH, NOISE_VALUES))
-            loss = reconstruction + KL_WEIGHT * divergence
+            warm = min(1.0, number / (KL_WARM_UP_SHARE * options.steps))
+            loss = reconstruction + KL_WEIGHT * warm * divergence
             values = {"reconstruction": reconstruction.item(), "kl": divergence.item()}
             if number >= VAE_SHARE * options.steps:
                 drawn = draw(torch.randn(BATCH, NOISE_VALUES), ids).float()

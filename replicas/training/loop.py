@@ -44,7 +44,9 @@ def parse_arguments(what: str, steps: int) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile (needs a C++ compiler; 2 times faster)")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="skip torch.compile (needs a C++ compiler; 2 times faster)"
+    )
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder the finished weights are written to")
     return parser.parse_args()
 
@@ -126,7 +128,8 @@ class Run:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         saved_s = printed_s = started_s = time.monotonic()
-        first, running = self.step, {}
+        first = self.step
+        running: dict[str, float] = {}
         while self.step < self.plan.steps and not self.stopping:
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(self.plan, self.step)
@@ -149,7 +152,10 @@ class Run:
                 pace_s = (now_s - started_s) / (self.step - first)
                 left_min = pace_s * (self.plan.steps - self.step) / 60
                 shown = " ".join(f"{k} {v:.4f}" for k, v in running.items())
-                print(f"{self.name} {self.step}/{self.plan.steps} {shown} {pace_s:.3f} s/step {left_min:.0f} min left", flush=True)
+                print(
+                    f"{self.name} {self.step}/{self.plan.steps} {shown} {pace_s:.3f} s/step {left_min:.0f} min left",
+                    flush=True,
+                )
                 printed_s = now_s
             if now_s - saved_s > self.plan.checkpoint_every_s:
                 self.checkpoint()

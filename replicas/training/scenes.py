@@ -9,12 +9,12 @@ from random import Random
 import torch
 from torch import Tensor
 
-from ..autoencoder import Autoencoder
-from ..embedded import load_module
-from ..patches import to_unit_range
-from ..scenes.prompts import sample_scene
-from ..scenes.render import render_many
-from ..text import WordTokenizer
+from replicas.autoencoder import Autoencoder
+from replicas.embedded import load_module
+from replicas.patches import to_unit_range
+from replicas.scenes.prompts import sample_scene
+from replicas.scenes.render import render_many
+from replicas.text import WordTokenizer
 
 
 def latent_batches(weights: Path, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..autoencoder import Autoencoder
-from ..detector import Seen, matches
-from ..embedded import load_module
-from ..embedded_scorer import DualEncoder
-from ..patches import GRID, PATCH_PX, to_unit_range
-from ..scenes.negatives import negative
-from ..scenes.prompts import Placed, Scene, sample_scene
-from ..scenes.render import object_map, render_many
-from ..text import WordTokenizer
+from replicas.autoencoder import Autoencoder
+from replicas.detector import Seen, matches
+from replicas.embedded import load_module
+from replicas.embedded_scorer import DualEncoder
+from replicas.patches import GRID, PATCH_PX, to_unit_range
+from replicas.scenes.negatives import negative
+from replicas.scenes.prompts import Placed, Scene, sample_scene
+from replicas.scenes.render import object_map, render_many
+from replicas.text import WordTokenizer
+
 from .detector import degrade
 from .loop import Plan, Run, compiled, parse_arguments, save_weights
 
