@@ -3,8 +3,7 @@
     magic (8 bytes) | header's length (8 bytes, big-endian) | header's SHA-256 | header (JSON, sorted keys) | parts
 
 The header names the policy, how many records it learned from, what must match before the parts may be used, and each
-part's length and SHA-256
-(Vowpal Wabbit loads a model with flipped bits and is confidently wrong). No pickle.
+part's length and SHA-256: Vowpal Wabbit loads a model with flipped bits and is confidently wrong. No pickle.
 """
 
 from __future__ import annotations

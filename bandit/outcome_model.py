@@ -78,6 +78,10 @@ class OutcomeModel:
             )
         return predictions
 
+    def predict_latency_s(self, arm: ArmContext) -> float:
+        """Expected seconds of one arm under its live load."""
+        return self._latency.predict_s(arm)
+
     def learn(self, record: Record, arm: ArmContext) -> None:
         """Fold a checked record; `arm` is the one that truly served."""
         label = self.quality_of(record) - 0.5

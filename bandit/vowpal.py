@@ -18,7 +18,7 @@ from typing import cast
 import numpy as np
 import vowpal_wabbit_next as vw
 
-from .context import ArmContext, Context, Decision, Prediction, Record
+from .context import ArmContext, Context, Decision, Record
 from .envelope import pack, unpack
 from .errors import BadRecord, BadState, UnknownPolicy
 from .outcome_model import PARTS, OutcomeModel, OutcomeOptions
@@ -136,7 +136,7 @@ class VowpalPolicy:
         check_context(context, self.options.features_schema)
         arms = available_arms(context)
         predictions = self._outcome.predict(context)
-        shown = self._bandit.predict_actions(_lines(context, arms, {arm.name: predictions[arm.name] for arm in arms}))
+        shown = self._bandit.predict_actions(_lines(context, arms, self._outcome))
         probabilities = {arm.name: 0.0 for arm in context.arms}
         probabilities |= {arm.name: probability for arm, probability in zip(arms, shown, strict=True)}
         return decide_by(probabilities, context, self.options.floor, rng, predictions)
@@ -151,7 +151,7 @@ class VowpalPolicy:
             raise BadRecord(f"decision {record.decision_id}: {error}") from error
         if propensity_describes(record):
             arms = available_arms(record.context)
-            lines = _lines(record.context, arms, self._outcome.predict(record.context))
+            lines = _lines(record.context, arms, self._outcome)
             position = 1 + arms.index(arm)
             lines[position] = f"0:{cost:.6g}:{record.decision.propensity:.6g} {lines[position]}"
             self._bandit.learn_actions(lines)
@@ -171,11 +171,11 @@ class VowpalPolicy:
         self._bandit, self._outcome, self._learned = bandit, outcome, learned
 
 
-def _lines(context: Context, arms: tuple[ArmContext, ...], predictions: dict[str, Prediction]) -> list[str]:
+def _lines(context: Context, arms: tuple[ArmContext, ...], outcome: OutcomeModel) -> list[str]:
     weights = context.weights
     lines = [f"shared {prompt_text(context.features)}{weights_text(weights)}"]
     for arm in arms:
-        latency_s = predictions[arm.name].latency_s
+        latency_s = outcome.predict_latency_s(arm)
         penalty = weights.latency_per_s * latency_s + weights.cost_per_usd * arm.price_usd
         lines.append(arm_text(arm.name, arm.tier, arm.preset, arm.family) + load_text(arm, latency_s, penalty))
     return lines
