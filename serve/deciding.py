@@ -1,6 +1,7 @@
-"""Decides in process with the newest snapshot; a policy that misbehaves is replaced by an even draw for that request.
+"""Decides in process with the newest snapshot; a policy that misbehaves is replaced for that request.
 
-What is logged is always the distribution that was really drawn from, and the name says whose it was.
+The catalogue's fallback policy decides then, and an even draw where that fails too. What is logged is always the
+distribution that was really drawn from, and the name says whose it was.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from random import Random
 
 from bandit.context import Context, Decision
 from bandit.errors import NoArmAvailable
+from bandit.policies import build
 from bandit.policy import Policy, draw
+
+from .catalogue import PolicyChoice
 
 logger = logging.getLogger("ray.serve")
 
@@ -32,18 +36,27 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision, and who made it: the policy's name, or "fallback:<why>"."""
+    """A decision, and who made it: the policy's name, or "fallback:" and the name of who stood in."""
 
     decision: Decision
     policy: str
     version: int | None
 
 
+def build_policy(choice: PolicyChoice) -> Policy:
+    """The catalogue's policy with nothing learned. Raises UnknownPolicy."""
+    options = dict(choice.options)
+    if choice.name != "uniform":  # which explores with everything that it does
+        options.setdefault("floor", choice.floor)
+    return build(choice.name, options)
+
+
 class Decider:
     """Holds the policy in use. `swap` may be called from another thread; `decide` belongs to the event loop."""
 
-    def __init__(self, policy: Policy, rng: Random) -> None:
+    def __init__(self, policy: Policy, fallback: Policy, rng: Random) -> None:
         self._loaded = Loaded(policy, None, None)
+        self._fallback = fallback
         self._rng = rng
         self.fallbacks = 0
 
@@ -61,17 +74,27 @@ class Decider:
         if not any(arm.available for arm in context.arms):
             raise NoArmAvailable(f"no arm is available: {', '.join(arm.name for arm in context.arms) or 'none exist'}")
         loaded = self._loaded
-        try:
-            decision = loaded.policy.decide(context, self._rng)
-            fault = fault_of(decision, context)
-        except Exception as error:  # a request is worth more than a policy; counted, logged and in the journal
-            logger.exception("policy %s raised", loaded.policy.name)
-            fault = type(error).__name__
-        if fault is None:
+        decision = self._sound(loaded.policy, context)
+        if decision is not None:
             return Decided(decision, loaded.policy.name, loaded.version)
         self.fallbacks += 1
-        logger.error("policy %s: %s; this request is drawn evenly", loaded.policy.name, fault)
-        return Decided(even(context, self._rng), f"fallback:{loaded.policy.name}", loaded.version)
+        decision = self._sound(self._fallback, context)
+        if decision is not None:
+            return Decided(decision, f"fallback:{self._fallback.name}", None)
+        return Decided(even(context, self._rng), "fallback:even", None)
+
+    def _sound(self, policy: Policy, context: Context) -> Decision | None:
+        """The policy's decision, None where it raised or answered what cannot be."""
+        try:
+            decision = policy.decide(context, self._rng)
+        except Exception:  # a request is worth more than a policy; counted, logged and named in the journal
+            logger.exception("policy %s raised", policy.name)
+            return None
+        fault = fault_of(decision, context)
+        if fault is None:
+            return decision
+        logger.error("policy %s gave a decision that cannot be: %s", policy.name, fault)
+        return None
 
 
 def fault_of(decision: Decision, context: Context) -> str | None:

@@ -73,7 +73,7 @@ def absolute_journal_url(journal_url: str) -> str:
 
 
 def salt_beside(journal_url: str) -> bytes:
-    """The salt of prompt and caller hashes, made once and kept in a file beside a SQLite journal. Raises BadSettings."""
+    """The salt of prompt and caller hashes, made once, in a file beside a SQLite journal. Raises BadSettings."""
     url = make_url(journal_url)
     if url.get_backend_name() != "sqlite" or not url.database:
         raise BadSettings(

@@ -20,6 +20,7 @@ from ray import serve
 from replicas.tier import GenerationRequest, Tier
 
 from .pictures import encode_base64, for_scorer
+from .torch_threads import limit_torch_threads
 
 logger = logging.getLogger("ray.serve")
 
@@ -48,16 +49,15 @@ class Drawn:
 
 
 class TierReplica:
-    """A replica of one tier. `spec` is what `replicas.loading.build_tier` takes, `threads` torch's CPU threads."""
+    """A replica of one tier. `arguments` are those of `replicas.loading.build_tier`, `threads` torch's CPU threads."""
 
-    def __init__(self, spec: Mapping[str, Any], device: str, threads: int | None) -> None:
+    def __init__(self, arguments: Mapping[str, Any], device: str, threads: int | None) -> None:
         from replicas.loading import build_tier
 
-        if threads is not None:
-            _limit_threads(threads)
+        limit_torch_threads(threads)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tier")
         started_s = time.monotonic()
-        self._tier: Tier = build_tier(**spec)
+        self._tier: Tier = build_tier(**arguments)
         self._tier.load(device)
         self._tier.warm_up()
         self._replica_id = serve.get_replica_context().replica_id.unique_id
@@ -87,7 +87,8 @@ class TierReplica:
         for position, work in enumerate(batch):
             by_preset.setdefault(work.preset, []).append(position)
         for preset, positions in by_preset.items():
-            for position, answer in zip(positions, self._draw_preset(preset, [batch[p] for p in positions])):
+            drawn = self._draw_preset(preset, [batch[position] for position in positions])
+            for position, answer in zip(positions, drawn, strict=True):
                 answers[position] = answer
         return [answer for answer in answers if answer is not None]
 
@@ -112,9 +113,3 @@ class TierReplica:
         if hasattr(self, "_tier"):
             self._worker.shutdown(wait=True)
             self._tier.close()
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serve.api import Offer, feedback_request, image_request, timeout_s
+from serve.api import ImageRequest, Offer, feedback_request, image_request, timeout_s
 from serve.body import parse_json_object
 from serve.openai_errors import Refusal
 
@@ -34,10 +34,8 @@ def test_image_request_with_only_a_prompt_takes_the_defaults() -> None:
 
 
 def test_image_request_accepts_null_for_every_optional_field() -> None:
-    body: dict[str, Any] = dict.fromkeys(
-        "model n size quality response_format output_format output_compression user seed stream background style "
-        "moderation partial_images safety_identifier".split()
-    )
+    optional = set(ImageRequest.model_fields) - {"prompt"}
+    body: dict[str, Any] = dict.fromkeys([*optional, "stream", "background", "style", "moderation", "partial_images"])
     assert image_request({"prompt": "a dog", **body}, OFFER) == image_request({"prompt": "a dog"}, OFFER)
 
 

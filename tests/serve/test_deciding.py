@@ -6,7 +6,9 @@ import pytest
 
 from bandit.context import ArmContext, Context, Decision, PromptFeatures
 from bandit.errors import NoArmAvailable
-from serve.deciding import Decider, Loaded, even, fault_of
+from bandit.uniform import UniformPolicy
+from serve.catalogue import PolicyChoice
+from serve.deciding import Decider, Loaded, build_policy, even, fault_of
 
 FEATURES = PromptFeatures("words-1", {}, ())
 
@@ -34,7 +36,7 @@ GOOD = Decision("t0@p", 0.25, {"t0@p": 0.25, "t1@p": 0.75})
 
 
 def test_decide_returns_what_the_policy_drew_with_its_version() -> None:
-    decider = Decider(Scripted(GOOD), Random(1))
+    decider = Decider(Scripted(GOOD), UniformPolicy(), Random(1))
     decider.swap(Loaded(Scripted(GOOD), 7, 0.0))
     decided = decider.decide(context(True, True))
     assert (decided.decision, decided.policy, decided.version) == (GOOD, "scripted", 7)
@@ -55,13 +57,13 @@ def test_decide_returns_what_the_policy_drew_with_its_version() -> None:
 )
 def test_decide_draws_evenly_when_the_policy_answers_nonsense(answer: Decision, fault: str) -> None:
     assert fault_of(answer, context(True, True)) == fault
-    decided = Decider(Scripted(answer), Random(1)).decide(context(True, True))
-    assert decided.policy == "fallback:scripted"
+    decided = Decider(Scripted(answer), UniformPolicy(), Random(1)).decide(context(True, True))
+    assert decided.policy == "fallback:uniform"
     assert decided.decision.probabilities == {"t0@p": 0.5, "t1@p": 0.5}
 
 
 def test_decide_draws_evenly_when_the_policy_raises() -> None:
-    decider = Decider(Scripted(ValueError("no")), Random(1))
+    decider = Decider(Scripted(ValueError("no")), UniformPolicy(), Random(1))
     assert decider.decide(context(True, False, True)).decision.propensity == 0.5
     assert decider.fallbacks == 1
 
@@ -72,7 +74,7 @@ def test_decide_never_takes_an_unavailable_arm_from_a_policy() -> None:
 
 def test_decide_without_an_available_arm_raises() -> None:
     with pytest.raises(NoArmAvailable):
-        Decider(Scripted(GOOD), Random(1)).decide(context(False, False))
+        Decider(Scripted(GOOD), UniformPolicy(), Random(1)).decide(context(False, False))
 
 
 def test_even_draws_available_arms_about_equally_often() -> None:
@@ -80,3 +82,14 @@ def test_even_draws_available_arms_about_equally_often() -> None:
     drawn = [even(context(True, False, True), rng).arm for _ in range(2000)]
     assert drawn.count("t1@p") == 0
     assert 900 < drawn.count("t0@p") < 1100
+
+
+def test_decide_draws_evenly_when_the_fallback_fails_too() -> None:
+    decider = Decider(Scripted(ValueError("no")), Scripted(ValueError("neither")), Random(1))
+    assert decider.decide(context(True, True)).policy == "fallback:even"
+
+
+def test_build_policy_takes_the_catalogues_floor() -> None:
+    policy = build_policy(PolicyChoice(name="fixed", options={"arm": "t0@p"}, floor=0.5))
+    assert policy.decide(context(True, True), Random(1)).probabilities == {"t0@p": 0.75, "t1@p": 0.25}
+    assert build_policy(PolicyChoice(name="uniform")).name == "uniform"

@@ -1,0 +1,108 @@
+"""The command line: python -m serve up | generate | status."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bandit.errors import BanditError
+from bandit.journal import Journal
+
+from .catalogue import load_catalogue
+from .client import Client, save_images
+from .errors import ServeError
+from .settings import absolute_journal_url, from_environment
+
+app = typer.Typer(
+    help="Text-to-image behind one endpoint; a bandit picks the tier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[str | None, typer.Option(help="Where the gateway is [env: SWITCHBOARD_URL].", show_default=False)]
+
+
+@app.command()
+def up(
+    catalogue: Annotated[Path | None, typer.Option(help="Catalogue file [default: the embedded one].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [default: 8000].")] = None,
+    journal: Annotated[str | None, typer.Option(help="Journal URL [default: the catalogue's].")] = None,
+) -> None:
+    """Start Ray and all applications here; Ctrl-C stops all of it."""
+    from .up import check_port
+    from .up import up as run
+
+    settings = from_environment(catalogue=catalogue, host=host, port=port, journal_url=journal)
+    loaded = load_catalogue(settings.catalogue)
+    journal_url = absolute_journal_url(settings.journal_url or loaded.journal.url)
+    check_port(settings.host, settings.port)
+    Journal.open(journal_url).close()
+    tiers = ", ".join(tier.name for tier in loaded.tiers)
+    print(f"starting gateway, learner, scorer and {tiers} on {settings.host}:{settings.port}", flush=True)
+    raise typer.Exit(run(loaded, settings.model_copy(update={"journal_url": journal_url})))
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    model: Annotated[str, typer.Option(help="auto, a tier, or an arm (tier@preset).")] = "auto",
+    n: Annotated[int, typer.Option(help="How many images.")] = 1,
+    size: Annotated[str, typer.Option(help="auto or WIDTHxHEIGHT.")] = "auto",
+    quality: Annotated[str, typer.Option(help="auto, low, medium or high.")] = "auto",
+    output_format: Annotated[str, typer.Option("--format", help="png, webp or jpeg.")] = "png",
+    seed: Annotated[int | None, typer.Option(help="The same seed draws the same image.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where to save.")] = Path(),
+    url: Url = None,
+) -> None:
+    """Draw images, save them and name the files."""
+    body: dict[str, Any] = {
+        "prompt": prompt,
+        "model": model,
+        "n": n,
+        "size": size,
+        "quality": quality,
+        "output_format": output_format,
+        "seed": seed,
+    }
+    answer = Client(from_environment(url=url).url).post("/v1/images/generations", body)
+    for path in save_images(answer, prompt, folder):
+        print(path)
+    why = answer["switchboard"]
+    print(
+        f"{why['arm']} by {why['policy']} (probability {why['propensity']:.2f}), {why['latency_s']:.2f} s, "
+        f"{why['cost_usd']:.2g} USD, seed {why['seed']}, decision {why['decision_id']}"
+    )
+
+
+@app.command()
+def status(url: Url = None) -> None:
+    """Say how tiers, journal and policy are. The exit status is 1 if nothing can be served."""
+    health = Client(from_environment(url=url).url).get("/healthz")
+    print(health["status"])
+    for name, tier in health["tiers"].items():
+        print(f"  {name:12} {tier['replicas']} replicas, {tier['in_flight']} in flight, circuit {tier['circuit']}")
+    policy, journal = health["policy"], health["journal"]
+    age = "nothing learned yet"
+    if policy["snapshot_version"] is not None:
+        age = f"snapshot {policy['snapshot_version']}, {policy['snapshot_age_s']:.0f} s old"
+    print(f"  {'policy':12} {policy['name']}, {age}")
+    print(f"  {'journal':12} {journal['backend']}, {'reachable' if journal['reachable'] else 'NOT reachable'}")
+    raise typer.Exit(health["status"] == "down")
+
+
+def main() -> int:
+    """Errors of ours in plain sentences, exit status 2; no trace."""
+    try:
+        app()
+    except (ServeError, BanditError) as error:
+        print(error, file=sys.stderr)
+    return 2  # app() itself ends with SystemExit
+
+
+if __name__ == "__main__":
+    sys.exit(main())

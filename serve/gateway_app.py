@@ -1,0 +1,130 @@
+"""The gateway as a Serve application: HTTP ingress, handles to tiers and scorer, snapshots followed in a thread.
+
+Everything of the catalogue that the gateway needs comes by `user_config`, so repricing, new weights or a new tier
+restart nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from bandit.journal import Journal
+from bandit.journal_writer import JournalWriter
+from bandit.policies import build
+from bandit.snapshots import Snapshots
+
+from .catalogue import Catalogue
+from .deciding import Decider, build_policy
+from .gateway import Gateway
+from .http_app import http_app
+from .load import LoadBoard
+from .names import SCORER, SCORER_DEPLOYMENT, TIER_DEPLOYMENT, tier_application
+from .recording import WAIT_S, Recorder
+from .tier_app import Drawn, Work
+from .watch import REPLICAS_EVERY_S, SNAPSHOT_EVERY_S, ReplicasLook, SnapshotLook, Watch
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlace:
+    """What does not change while a gateway runs."""
+
+    journal_url: str
+    salt: bytes
+    keep_prompts: bool
+    body_limit_bytes: int
+
+
+class GatewayReplica:
+    """Deployed through `app.py`, which adds Ray Serve's ingress."""
+
+    def __init__(self, place: GatewayPlace) -> None:
+        self._place = place
+        self._journal = Journal.open(place.journal_url)
+        # The writer gives a row up when its caller does: a refused request then leaves no row that says it was served.
+        self._writer = JournalWriter(self._journal, patience_s=WAIT_S)
+        self._recorder = Recorder(self._writer, place.salt, keep_prompts=place.keep_prompts)
+        self._watches: tuple[Watch, ...] = ()
+        self._gateway: Gateway | None = None
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take a catalogue. Requests that already run end with the one they began with."""
+        catalogue = Catalogue.model_validate_json(user_config["catalogue"])
+        decider = Decider(build_policy(catalogue.policy), build(catalogue.policy.fallback), Random())
+        board = LoadBoard(
+            catalogue.arms(),
+            sleepers={tier.name for tier in catalogue.tiers if tier.scaling.min_replicas == 0},
+            failures=catalogue.gateway.circuit_failures,
+            cooldown_s=catalogue.gateway.circuit_cooldown_s,
+            clock=time.monotonic,
+        )
+        tiers = [tier.name for tier in catalogue.tiers]
+        snapshots = SnapshotLook(Snapshots(self._journal), catalogue.policy, decider)
+        calls = {tier: TierHandle(tier) for tier in tiers}
+        self._stop_watches()
+        self._gateway = Gateway(catalogue, self._journal, self._recorder, decider, board, calls, ScorerHandle())
+        self._watches = (
+            Watch("snapshots", snapshots, SNAPSHOT_EVERY_S),
+            Watch("replicas", ReplicasLook(board, tiers), REPLICAS_EVERY_S),
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return http_app(self._in_use, self._place.body_limit_bytes)
+
+    def _in_use(self) -> Gateway:
+        assert self._gateway is not None, "Serve calls reconfigure before it sends requests"
+        return self._gateway
+
+    def _stop_watches(self) -> None:
+        for watch in self._watches:
+            watch.stop()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_watches"):
+            self._stop_watches()
+            self._writer.close(flush_s=WAIT_S)
+            self._journal.close()
+
+
+class TierHandle:
+    """Calls to one tier's application. Cancelling the call cancels the work where it has not begun."""
+
+    def __init__(self, tier: str) -> None:
+        self._application = tier_application(tier)
+        self._handle: DeploymentHandle | None = None
+
+    async def __call__(self, work: Work) -> Drawn:
+        if self._handle is None:
+            self._handle = _handle(TIER_DEPLOYMENT, self._application)
+        response = self._handle.generate.remote(work)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+
+
+class ScorerHandle:
+    """Calls to the scorer's application."""
+
+    def __init__(self) -> None:
+        self._handle: DeploymentHandle | None = None
+
+    async def __call__(self, images: Sequence[np.ndarray], prompt: str) -> Sequence[float]:
+        if self._handle is None:
+            self._handle = _handle(SCORER_DEPLOYMENT, SCORER)
+        return await self._handle.score.remote(tuple(images), prompt)
+
+
+def _handle(deployment: str, application: str) -> DeploymentHandle:
+    # Without the check a handle can be had before its application is there; calls wait for it, within their deadline.
+    return serve.get_deployment_handle(deployment, application, _check_exists=False)

@@ -1,0 +1,58 @@
+"""The learner as a Serve application: one replica, one thread that folds the journal. Its state is the journal's.
+
+Serve may run two replicas for a moment; the lease in the journal lets one of them write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from functools import partial
+
+from bandit.features import SCHEMAS
+from bandit.journal import Journal
+from bandit.learner import Learner, LearnerSettings
+from bandit.learner_loop import run
+
+from .catalogue import Catalogue
+from .deciding import build_policy
+
+logger = logging.getLogger("ray.serve")
+
+_STOP_WAIT_S = 10.0  # for a last snapshot
+
+
+class LearnerReplica:
+    """Learns the policy of a catalogue (given as JSON) from a journal."""
+
+    def __init__(self, catalogue_json: str, journal_url: str) -> None:
+        catalogue = Catalogue.model_validate_json(catalogue_json)
+        learning = catalogue.learning
+        learner = Learner(
+            Journal.open(journal_url),
+            {catalogue.policy.name: partial(build_policy, catalogue.policy)},
+            holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            features_schema=SCHEMAS[-1],
+            settings=LearnerSettings(
+                join_window_s=learning.join_window_s,
+                default_quality=learning.default_quality,
+                snapshot_every=learning.snapshot_every,
+                snapshot_after_s=learning.snapshot_after_s,
+            ),
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=run, args=(learner, self._stop), name="learner", daemon=True)
+        self._thread.start()
+
+    def check_health(self) -> None:
+        """Serve replaces this replica when its thread has ended; the next one goes on from the journal."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the learner's thread has ended")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_thread"):
+            self._stop.set()
+            self._thread.join(_STOP_WAIT_S)

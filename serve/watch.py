@@ -1,0 +1,96 @@
+"""What the gateway looks at now and then, in threads beside its event loop: new snapshots, running replicas.
+
+No request waits for either: a snapshot is swapped in whole, and the load board keeps the last numbers it heard.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from ray import serve
+
+from bandit.errors import BadState, BanditError
+from bandit.features import SCHEMAS
+from bandit.snapshots import Snapshots
+
+from .catalogue import PolicyChoice
+from .deciding import Decider, Loaded, build_policy
+from .load import LoadBoard
+from .names import TIER_DEPLOYMENT, tier_application
+
+logger = logging.getLogger("ray.serve")
+
+SNAPSHOT_EVERY_S = 1.0
+REPLICAS_EVERY_S = 2.0
+
+
+class Watch:
+    """Calls `look` every `every_s` until `stop`. What `look` raises is logged, once in a row."""
+
+    def __init__(self, name: str, look: Callable[[], None], every_s: float) -> None:
+        self._name = name
+        self._look = look
+        self._every_s = every_s
+        self._stop = threading.Event()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        failing = False
+        while not self._stop.is_set():
+            try:
+                self._look()
+                failing = False
+            except Exception as error:  # noqa: BLE001 - the next look may work; what was seen last stays in use
+                if not failing:
+                    logger.warning("%s: %s: %s", self._name, type(error).__name__, error)
+                failing = True
+            self._stop.wait(self._every_s)
+
+
+class SnapshotLook:
+    """Swaps the newest good snapshot of the catalogue's policy into the decider."""
+
+    def __init__(self, snapshots: Snapshots, choice: PolicyChoice, decider: Decider) -> None:
+        self._snapshots = snapshots
+        self._choice = choice
+        self._decider = decider
+        self._refused: set[int] = set()
+
+    def __call__(self) -> None:
+        for snapshot in self._snapshots.good(
+            self._choice.name, features_schema=SCHEMAS[-1], after_version=self._decider.loaded.version
+        ):
+            if snapshot.version in self._refused:
+                continue
+            policy = build_policy(self._choice)
+            try:
+                policy.restore(snapshot.payload)
+            except (BadState, BanditError) as error:
+                self._refused.add(snapshot.version)
+                logger.error("snapshot %d is not used: %s", snapshot.version, error)
+                continue
+            self._decider.swap(Loaded(policy, snapshot.version, snapshot.created_at_s))
+            return
+
+
+class ReplicasLook:
+    """Tells the load board how many replicas of each tier run, as Serve's controller knows."""
+
+    def __init__(self, board: LoadBoard, tiers: Sequence[str]) -> None:
+        self._board = board
+        self._tiers = tuple(tiers)
+
+    def __call__(self) -> None:
+        applications = serve.status().applications
+        replicas = {}
+        for tier in self._tiers:
+            application = applications.get(tier_application(tier))
+            deployment = application.deployments.get(TIER_DEPLOYMENT) if application else None
+            replicas[tier] = int(deployment.replica_states.get("RUNNING", 0)) if deployment else 0
+        self._board.set_replicas(replicas)
