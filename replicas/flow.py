@@ -58,7 +58,10 @@ class FlowBlock(nn.Module):
         return torch.maximum(mask + padding, mask.new_tensor(-1e4))
 
     def _affine(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        mu, alpha = self.out(self.norm(hidden)).float().chunk(2, -1)
+        parameters = self.out(self.norm(hidden))
+        if parameters.dtype == torch.bfloat16:  # under autocast: z and the determinant need more digits
+            parameters = parameters.float()
+        mu, alpha = parameters.chunk(2, -1)
         return mu, _MAX_LOG_SCALE * torch.tanh(alpha / _MAX_LOG_SCALE)
 
     def forward(self, x: Tensor, ids: Tensor | None) -> tuple[Tensor, Tensor]:
