@@ -48,8 +48,7 @@ class OutcomeOptions:
     def regressor(self) -> tuple[str, ...]:
         """Options of the workspace; products of three, for what "two" and "left of" mean together to an arm."""
         return (
-            *("--bit_precision", str(self.bits), "--hash", "all"),
-            *("--learning_rate", repr(self.learning_rate), "--power_t", "0"),
+            *("--bit_precision", str(self.bits), "--learning_rate", repr(self.learning_rate), "--power_t", "0"),
             *("--interactions", "ppa", "--interactions", "pa", "--interactions", "ta"),
         )
 

@@ -30,7 +30,7 @@ from .vowpal_text import arm_text, load_text, prompt_text, weights_text
 # What is known to learn and to give sound probabilities. Not here on purpose: --regcbopt (probabilities that sum to
 # 3), --squarecb with --elim (negative ones), --cb_type sm (learns the wrong arm), --daemon (listens on 0.0.0.0).
 ALLOWED_OPTIONS = (
-    *("--bit_precision", "--hash", "--random_seed", "--noconstant"),
+    *("--bit_precision", "--random_seed", "--noconstant"),
     *("--learning_rate", "--power_t", "--initial_t", "--l2", "--coin", "--sgd", "--adaptive", "--normalized"),
     *("--invariant", "--loss_function", "--quadratic", "--interactions", "--ignore_linear"),
     *("--cb_explore_adf", "--squarecb", "--gamma_scale", "--gamma_exponent"),
@@ -111,8 +111,14 @@ class VowpalOptions(OutcomeOptions):
         return (
             *("--cb_explore_adf", "--squarecb", "--cb_type", "mtr", "--cb_min_cost", "0", "--cb_max_cost", "1"),
             *("--gamma_scale", repr(self.gamma_scale), "--gamma_exponent", repr(self.gamma_exponent)),
-            *("--bit_precision", str(self.bits), "--hash", "all"),
-            *("--learning_rate", repr(self.scalar_learning_rate), "--quadratic", "pa"),
+            *(
+                "--bit_precision",
+                str(self.bits),
+                "--learning_rate",
+                repr(self.scalar_learning_rate),
+                "--quadratic",
+                "pa",
+            ),
         )
 
 

@@ -182,6 +182,19 @@ def test_decide_gives_unavailable_arms_no_probability(name: str) -> None:
         assert decision.arm != arms[away].name
 
 
+def test_decide_treats_an_unavailable_arm_like_an_absent_one(name: str) -> None:
+    policy = build(name, {**SMALL, "floor": 0.0})
+    for _ in range(200):
+        policy.learn(replace(RECORD, served_arm="flow@full", decision=Decision("flow@full", 0.5, {}), quality=1.0))
+    for away in range(len(MORE_ARMS)):
+        arms = tuple(replace(arm, available=index != away) for index, arm in enumerate(MORE_ARMS))
+        absent = tuple(arm for arm in arms if arm.available)
+        masked = policy.decide(replace(CONTEXT, arms=arms), Random(0)).probabilities
+        assert {arm.name: masked[arm.name] for arm in absent} == pytest.approx(
+            policy.decide(replace(CONTEXT, arms=absent), Random(0)).probabilities
+        )
+
+
 def test_decide_is_sure_where_one_arm_is_left(name: str) -> None:
     arms = (MORE_ARMS[0], *(replace(arm, available=False) for arm in MORE_ARMS[1:]))
     decision = build(name, SMALL).decide(replace(CONTEXT, arms=arms), Random(0))

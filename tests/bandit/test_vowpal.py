@@ -58,16 +58,6 @@ def test_workspace_refuses_to_read_what_is_no_model() -> None:
         Workspace.read(REGRESSOR, b"no model")
 
 
-def test_workspace_tells_digits_and_names_apart() -> None:
-    """Without --hash all, VW takes a token of digits for a position in its table, beside its neighbours."""
-    options = VowpalOptions(bits=18).regressor()
-    workspace = Workspace(options)
-    for _ in range(300):
-        workspace.learn("1 |p here |t 12 |a x")
-        workspace.learn("0 |p here |t 13 |a x")
-    assert workspace.predict("|p here |t 12 |a x") > 0.8 > 0.2 > workspace.predict("|p here |t 13 |a x")
-
-
 def test_only_one_file_imports_vowpal_wabbit(root: Path) -> None:
     importers = {
         path.relative_to(root).as_posix()
