@@ -1,25 +1,25 @@
 """What can go wrong while choosing and learning.
 
-    BanditError
-    ├── NoArmAvailable    no arm of the context may be chosen now
-    ├── UnknownPolicy     a policy's name, or one of its options, is unknown or its value is not allowed
-    ├── UnknownSchema     a features schema that this version does not know
-    ├── BadContext        a context that no policy may see: non-finite numbers, names of wrong letters, arms twice
-    ├── BadRecord         a record that no policy may learn from: non-finite values, or values out of range
-    ├── BadState          bytes that are not this policy's state, or were damaged
-    ├── JournalError      the journal could not take or give rows
-    │   ├── BadJournalUrl     the URL names no database that can hold a journal
-    │   ├── BadRow            a row that cannot be stored or read back: wrong type, range or size, unknown decision
-    │   ├── RowConflict       the id is stored already, with other content; the first row stays
-    │   ├── JournalAway       the database cannot be reached or is locked; the same call may work later
-    │   ├── JournalBusy       too many rows wait to be written; nothing of this call was taken
-    │   └── JournalClosed     the writer was closed; nothing of this call was taken
-    ├── SignalRefused     a signal that must not be learned
-    │   ├── UnknownDecision   no decision with this id is in the journal
-    │   ├── OutOfRange        kind, source or value is not allowed
-    │   └── Contradiction     another value is stored for the same decision, kind and source; the first stays
-    ├── LeaseLost         another holder took the lease over; nothing was written
-    └── SnapshotRefused   the state failed its check and was not published; the last good snapshot stays
+BanditError
+├── NoArmAvailable    no arm of the context may be chosen now
+├── UnknownPolicy     a policy's name, or one of its options, is unknown or its value is not allowed
+├── UnknownSchema     a features schema that this version does not know
+├── BadContext        a context that no policy may see: non-finite numbers, names of wrong letters, arms twice
+├── BadRecord         a record that no policy may learn from: non-finite values, or values out of range
+├── BadState          bytes that are not this policy's state, or were damaged
+├── JournalError      the journal could not take or give rows
+│   ├── BadJournalUrl     the URL names no database that can hold a journal
+│   ├── BadRow            a row that cannot be stored or read back: wrong type, range or size, unknown decision
+│   ├── RowConflict       the id is stored already, with other content; the first row stays
+│   ├── JournalAway       the database cannot be reached or is locked; the same call may work later
+│   ├── JournalBusy       too many rows wait to be written; nothing of this call was taken
+│   └── JournalClosed     the writer was closed; nothing of this call was taken
+├── SignalRefused     a signal that must not be learned
+│   ├── UnknownDecision   no decision with this id is in the journal
+│   ├── OutOfRange        kind, source or value is not allowed
+│   └── Contradiction     another value is stored for the same decision, kind and source; the first stays
+├── LeaseLost         another holder took the lease over; nothing was written
+└── SnapshotRefused   the state failed its check and was not published; the last good snapshot stays
 """
 
 
