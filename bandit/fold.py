@@ -39,7 +39,7 @@ class Fold:
         """`make_policy` builds the policy with nothing learned; `features_schema` is the one that it understands."""
         self._make_policy = make_policy
         self._features_schema = features_schema
-        self._probe: Context | None = None
+        self._last: Record | None = None  # the newest that was learned: its context is what a state is tried on
         self.policy = make_policy()
         self.position = 0
         self.learned = 0  # records since this object was made
@@ -76,10 +76,10 @@ class Fold:
         fresh.restore(payload)
         if fresh.state() != payload:
             raise BadState("a policy restored from the state has another state; a restart would not be exact")
-        if self._probe is None:
+        if self._last is None:
             return
         try:
-            decision = fresh.decide(self._probe, Random(0))
+            decision = fresh.decide(_all_available(self._last), Random(0))
         except NoArmAvailable:
             return  # a policy may know other arms than this record's, and that says nothing about its state
         probabilities = decision.probabilities.values()
@@ -100,7 +100,7 @@ class Fold:
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             # A policy should raise BadRecord. One that does not must still not stop the fold for good at this position.
             return f"unexpected {error!r}"
-        self._probe = _all_available(record)
+        self._last = record
         self.learned += 1
         return None
 

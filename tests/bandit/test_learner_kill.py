@@ -23,23 +23,24 @@ KILLS = 12
 POLICY = "vowpal"
 
 WRITER = """
-import sys, time
+import itertools, pathlib, sys, time
 from bandit.fake_traffic import fake_request
 from bandit.journal import Journal
 from bandit.journal_writer import JournalWriter
 from bandit.rows import Verdict
 
-url, count = sys.argv[1], int(sys.argv[2])
+url, enough = sys.argv[1], pathlib.Path(sys.argv[2])
 with JournalWriter(Journal.open(url)) as writer:
-    for number in range(count):
+    for number in itertools.count():
+        if number >= 300 and enough.exists():
+            break
         request = fake_request(number, now_s=time.time() - 2)  # its outcome comes up to 1.8 s later
         signals = [signal for signal in (request.rating, request.quality) if signal is not None]
         futures = [writer.submit([request.decision]), writer.submit([request.outcome])]
         futures += [writer.submit([signal]) for signal in signals]
         for future in futures:
             assert future.result(60) in ((Verdict.ACCEPTED,), (Verdict.LATE,))
-        if number % 100 == 0:
-            time.sleep(0.2)
+        time.sleep(0.005)
 """
 
 
@@ -55,14 +56,14 @@ def last_join(journal: Journal) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_killed_learner_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path: Path, root: Path) -> None:
     url = f"sqlite:///{tmp_path}/journal.db"
     journal = Journal.open(url, busy_timeout_s=30)
     rng = Random(11)
-    requests = 1500
+    enough = tmp_path / "enough"
     log = (tmp_path / "learner.log").open("ab")
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, url, str(requests)], cwd=root)
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, url, str(enough)], cwd=root)
     learner: subprocess.Popen[bytes] | None = None
     kills, kills_at_work = 0, 0
     try:
@@ -70,7 +71,7 @@ def test_killed_learner_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path: Pa
             before = last_join(journal)
             learner = subprocess.Popen(learn(root, url), cwd=root, stderr=log)
             if kills % 4 != 3:  # else it dies at a random point of its start
-                while last_join(journal) <= before and learner.poll() is None and writer.poll() is None:
+                while last_join(journal) <= before and learner.poll() is None:
                     time.sleep(0.002)
                 kills_at_work += last_join(journal) > before
                 time.sleep(rng.random() * 0.3)
@@ -79,6 +80,7 @@ def test_killed_learner_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path: Pa
             learner.kill()
             assert learner.wait(30) == -signal.SIGKILL, (tmp_path / "learner.log").read_text()
             kills += 1
+        enough.touch()
         assert writer.wait(120) == 0
         time.sleep(0.6)  # the windows of the last unscored requests end
         learner = subprocess.Popen(learn(root, url, "--until-idle"), cwd=root, stderr=log)
@@ -92,7 +94,8 @@ def test_killed_learner_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path: Pa
 
     result = verify(journal)
     assert result.findings == ()
-    assert result.counts["joins"] == result.counts["outcomes"] == result.counts["decisions"] == requests
+    requests = result.counts["decisions"]
+    assert result.counts["joins"] == result.counts["outcomes"] == requests >= 300
     assert result.counts["open_joins"] == result.counts["bad_records"] == 0
     assert kills_at_work >= KILLS // 2  # else the kills hit nothing and this test shows nothing
 
