@@ -1,8 +1,9 @@
-"""The command line: python -m serve up | generate | status."""
+"""The command line: python -m serve up | generate | demo | status."""
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,8 @@ from .catalogue import load_catalogue
 from .client import Client, save_images
 from .errors import ServeError
 from .settings import absolute_journal_url, from_environment
+from .up import check_port
+from .up import up as run
 
 app = typer.Typer(
     help="Text-to-image behind one endpoint; a bandit picks the tier.",
@@ -34,9 +37,7 @@ def up(
     journal: Annotated[str | None, typer.Option(help="Journal URL [default: the catalogue's].")] = None,
 ) -> None:
     """Start Ray and all applications here; Ctrl-C stops all of it."""
-    from .up import check_port
-    from .up import up as run
-
+    asked_at_s = time.time()
     settings = from_environment(catalogue=catalogue, host=host, port=port, journal_url=journal)
     loaded = load_catalogue(settings.catalogue)
     journal_url = absolute_journal_url(settings.journal_url or loaded.journal.url)
@@ -44,7 +45,7 @@ def up(
     Journal.open(journal_url).close()
     tiers = ", ".join(tier.name for tier in loaded.tiers)
     print(f"starting gateway, learner, scorer and {tiers} on {settings.host}:{settings.port}", flush=True)
-    raise typer.Exit(run(loaded, settings.model_copy(update={"journal_url": journal_url})))
+    raise typer.Exit(run(loaded, settings.model_copy(update={"journal_url": journal_url}), asked_at_s))
 
 
 @app.command()
@@ -77,6 +78,27 @@ def generate(
         f"{why['arm']} by {why['policy']} (probability {why['propensity']:.2f}), {why['latency_s']:.2f} s, "
         f"{why['cost_usd']:.2g} USD, seed {why['seed']}, decision {why['decision_id']}"
     )
+
+
+@app.command()
+def demo(
+    count: Annotated[int, typer.Option(help="How many prompts the router gets.")] = 400,
+    references: Annotated[
+        int | None,
+        typer.Option(
+            help="How many of the last ones go to every arm too [default: 120, at most a third].", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the prompts.")] = 0,
+    quality: Annotated[str, typer.Option(help="What to pay for: auto, low, medium or high.")] = "auto",
+    out: Annotated[Path, typer.Option(help="The picture; the numbers go beside it as JSON.")] = Path("demo.png"),
+    url: Url = None,
+) -> None:
+    """Send prompts of mixed difficulty, and show what was learned and what it is worth."""
+    from .demo import Plan
+    from .demo import demo as run
+
+    raise typer.Exit(run(from_environment(url=url).url, Plan.checked(count, references, seed, quality), out))
 
 
 @app.command()
