@@ -45,10 +45,7 @@ class Decided:
 
 def build_policy(choice: PolicyChoice) -> Policy:
     """The catalogue's policy with nothing learned. Raises UnknownPolicy."""
-    options = dict(choice.options)
-    if choice.name != "uniform":  # which explores with everything that it does
-        options.setdefault("floor", choice.floor)
-    return build(choice.name, options)
+    return build(choice.name, choice.policy_options())
 
 
 class Decider:

@@ -115,6 +115,7 @@ class Dispatcher:
         """Draw what is still missing. None: all there. Otherwise what went wrong first; the rest is cancelled."""
         call = self._calls[arm.tier]
         missing = [i for i in range(len(works)) if i not in images]
+        failure: Failure | None = None
         with self._board.sending(arm.tier, len(missing)):
             if len(missing) == 1:  # the common case, without a task of its own
                 work = replace(works[missing[0]], preset=arm.preset)
@@ -123,8 +124,6 @@ class Dispatcher:
                         images[missing[0]] = await call(work)
                 except Exception as error:  # noqa: BLE001 - sorted by _failure_of, which re-raises what is not a tier's
                     failure = _failure_of(error)
-                else:
-                    failure = None
             else:
                 failure = await self._attempt_side_by_side(works, arm, images, missing, timeout_s)
         if failure is None:

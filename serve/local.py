@@ -19,32 +19,25 @@ from pathlib import Path
 from types import FrameType
 
 import ray
-from pydantic import BaseModel, ConfigDict
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.exceptions import RayServeException
+
+from bandit.errors import BanditError
 
 from .app import applications
 from .catalogue import Catalogue
-from .errors import NotStarted
+from .errors import BadSettings, NotStarted
 from .processes import end_with_parent
 from .settings import Settings
+from .up import STOP_SIGNAL, Start
 
 START_LIMIT_S = 300.0
 _OBJECT_STORE_BYTES = 100 * 2**20  # images travel inside messages or as small objects; the default is 30 % of memory
 _POLL_S = 0.2
-STOP_SIGNAL = signal.SIGUSR1  # ray.init replaces what is done on SIGTERM, in Python and below it
 
 Say = Callable[[str], None]
-
-
-class Start(BaseModel):
-    """What the child process of `up` is told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    catalogue_json: str
-    settings: Settings
-    temp_dir: Path
 
 
 class StopRequested(Exception):
@@ -139,23 +132,22 @@ def url_of(host: str, port: int) -> str:
     return f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
 
 
-def main(arguments: list[str]) -> int:
+def main(told_json: str) -> int:
     """The child process of `up`: start, say so, wait for STOP_SIGNAL, stop."""
     end_with_parent(STOP_SIGNAL)
-    told = Start.model_validate_json(arguments[0])
+    told = Start.model_validate_json(told_json)
     catalogue = Catalogue.model_validate_json(told.catalogue_json)
-    began_s = time.monotonic()
     signal.signal(STOP_SIGNAL, _request_stop)
     try:
         url = start(catalogue, told.settings, told.temp_dir, _say)
-        _say(f"ready in {time.monotonic() - began_s:.0f} s: {url}")
+        _say(f"ready in {time.time() - told.asked_at_s:.0f} s: {url}")
         _say(examples(url))
         while True:
             signal.pause()
     except StopRequested:
         return 0
-    except NotStarted as error:
-        print(f"not started: {error}", file=sys.stderr, flush=True)
+    except (NotStarted, RayError, RayServeException, BadSettings, BanditError, OSError, RuntimeError) as error:
+        print(f"not started: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 1
     finally:
         signal.signal(STOP_SIGNAL, signal.SIG_IGN)
@@ -196,4 +188,4 @@ def _wait_for_http(url: str, deadline_s: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.stdin.read()))

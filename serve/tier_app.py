@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +92,7 @@ class TierReplica:
                 answers[position] = answer
         return [answer for answer in answers if answer is not None]
 
-    def _draw_preset(self, preset: str, works: list[Work]) -> list[Drawn] | list[Exception]:
+    def _draw_preset(self, preset: str, works: list[Work]) -> Sequence[Drawn | Exception]:
         height_px, width_px = self._tier.native_size_px
         requests = [GenerationRequest(work.prompt, work.seed, preset, height_px, width_px) for work in works]
         started_s = time.perf_counter()

@@ -92,4 +92,4 @@ def test_decide_draws_evenly_when_the_fallback_fails_too() -> None:
 def test_build_policy_takes_the_catalogues_floor() -> None:
     policy = build_policy(PolicyChoice(name="fixed", options={"arm": "t0@p"}, floor=0.5))
     assert policy.decide(context(True, True), Random(1)).probabilities == {"t0@p": 0.75, "t1@p": 0.25}
-    assert build_policy(PolicyChoice(name="uniform")).name == "uniform"
+    assert build_policy(PolicyChoice(name="uniform", floor=None)).name == "uniform"
