@@ -74,8 +74,11 @@ fix: setup-dev ## Mend what lint and format can mend by themselves
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: setup-dev ## Measure decision time, gateway overhead and learner updates per second
-	@$(PY) -m tests.bench
+bench: setup-dev ## Measure decisions, journal, learner and regret; rows go to runs/bench.csv
+	@mkdir -p runs
+	@$(PY) -m tests.bench.bench_decide runs/bench.csv
+	@$(PY) -m tests.bench.bench_journal runs/bench.csv
+	@$(PY) -m tests.bench.bench_regret
 
 train-autoencoder: setup ## Train the embedded autoencoder; resumes where it stopped
 	@$(PY) -m replicas.training.autoencoder
@@ -93,7 +96,10 @@ train-scorer: setup ## Train the embedded scorer; resumes
 	@$(PY) -m replicas.training.scorer
 
 train-check: setup ## Train the independent check that reads what an image shows; resumes
-	@$(PY) -m replicas.training.check
+	@$(PY) -m replicas.training.detector
 
-.PHONY: help setup setup-dev up demo test test-fast check fix bench \
+evaluate: setup ## Measure the embedded models with that check: tables and a contact sheet
+	@$(PY) -m replicas.training.evaluate
+
+.PHONY: help setup setup-dev up demo test test-fast check fix bench evaluate \
 	train-autoencoder train-gan train-diffusion train-flow train-scorer train-check

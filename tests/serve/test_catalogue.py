@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from bandit.context import Weights
+from replicas.loading import build_scorer, build_tier
 from serve.catalogue import EMBEDDED, Catalogue, load_catalogue, parse_catalogue
 from serve.catalogue_errors import CatalogueError
 from serve.errors import ServeError
@@ -63,6 +64,15 @@ def test_embedded_catalogue_offers_the_three_tiers_and_fits_two_cores() -> None:
         *((tier.resources, tier.scaling.max_replicas) for tier in catalogue.tiers),
     ]
     assert sum(resources.num_cpus * replicas for resources, replicas in everything) <= 2
+
+
+def test_embedded_catalogue_names_classes_that_take_its_options() -> None:
+    """Builds, but loads no weights."""
+    catalogue = load_catalogue()
+    for entry in catalogue.tiers:
+        tier = build_tier(**entry.build_arguments())
+        assert (tier.family, set(tier.presets)) == (entry.family, set(entry.presets))
+    build_scorer(catalogue.scorer.class_path, **catalogue.scorer.class_options())
 
 
 def test_arms_carry_estimates_and_no_load() -> None:
