@@ -54,7 +54,7 @@ class Tier(ABC):
         self.check_presets(presets)
         self._presets = {name: dict(options) for name, options in presets.items()}
 
-    def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: B027 (not every tier has options)
+    def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
         """Refuse options that this tier's sampler does not know, with UnknownPreset. Called by Tier.__init__ too, so a
         subclass must not need attributes here that its own __init__ has yet to set."""
 
