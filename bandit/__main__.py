@@ -70,6 +70,8 @@ def _learn(given: argparse.Namespace) -> int:
     except ValueError as error:
         raise BanditError(f"--options {given.options!r} is not JSON: {error}") from error
     policies = {name: partial(build, name, options) for name in given.policy}
+    for make in policies.values():
+        make()  # a wrong name or option is told now, not after the lease was taken
     settings = LearnerSettings(
         join_window_s=given.join_window_s,
         default_quality=given.default_quality,
