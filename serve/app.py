@@ -32,6 +32,7 @@ from .settings import Settings, absolute_journal_url, from_environment, salt_bes
 from .tier_app import TierReplica
 
 _STOP_S = 10.0  # for a replica to end what it does
+_HEALTH_EVERY_S = 3.0  # a dead replica is noticed, and replaced, at the next look
 _CONSTRUCTOR_TRIES = 3
 
 
@@ -110,6 +111,7 @@ def gateway_application(catalogue: Catalogue, settings: Settings) -> Application
         ray_actor_options=limits.resources.ray_actor_options(),
         user_config={"catalogue": catalogue.to_json()},
         graceful_shutdown_timeout_s=_STOP_S,
+        health_check_period_s=_HEALTH_EVERY_S,
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
     ).bind(place)
 
@@ -122,6 +124,7 @@ def learner_application(catalogue: Catalogue, settings: Settings) -> Application
         autoscaling_config={"min_replicas": 1, "max_replicas": 1},
         ray_actor_options=catalogue.learning.resources.ray_actor_options(),
         graceful_shutdown_timeout_s=_STOP_S,
+        health_check_period_s=_HEALTH_EVERY_S,
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
     ).bind(catalogue.to_json(), journal_url(catalogue, settings))
 
@@ -137,6 +140,7 @@ def scorer_application(catalogue: Catalogue) -> Application:
         autoscaling_config=entry.scaling.autoscaling_config(),
         ray_actor_options=entry.resources.ray_actor_options(),
         graceful_shutdown_timeout_s=_STOP_S,
+        health_check_period_s=_HEALTH_EVERY_S,
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
     ).bind({"import_path": entry.class_path, **entry.class_options()}, entry.device, entry.threads)
 
@@ -156,6 +160,7 @@ def tier_application_of(entry: TierEntry) -> Application:
             "batch_wait_s": entry.batch.wait_s,
         },
         graceful_shutdown_timeout_s=_STOP_S,
+        health_check_period_s=_HEALTH_EVERY_S,
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
     ).bind(entry.build_arguments(), entry.device, entry.threads)
 

@@ -227,6 +227,9 @@ class Gateway:
             row = self._outcome_row(asked, "refused" if error.reason == "full" else "failed", attempts)
             await self._recorder.durable(decision_written, self._recorder.write(row))
             raise refusal from error
+        except Exception:
+            self._recorder.write_unawaited(self._outcome_row(asked, "failed", attempts))
+            raise
         return await self._answer(asked, served, decision_written)
 
     async def _answer(self, asked: _Asked, served: Served, decision_written: Written) -> ImageAnswer:

@@ -50,8 +50,8 @@ class GatewayReplica:
     def __init__(self, place: GatewayPlace) -> None:
         self._place = place
         self._journal = Journal.open(place.journal_url)
-        # The writer gives a row up when its caller does: a refused request then leaves no row that says it was served.
-        self._writer = JournalWriter(self._journal, patience_s=WAIT_S)
+        # The writer gives a row up before its caller does, so that a refused request leaves no row that says served.
+        self._writer = JournalWriter(self._journal, patience_s=WAIT_S - 1)
         self._recorder = Recorder(self._writer, place.salt, keep_prompts=place.keep_prompts)
         self._watches: tuple[Watch, ...] = ()
         self._gateway: Gateway | None = None

@@ -6,6 +6,7 @@ python -m serve.local '<JSON of Start>'          (started by up.py, which owns s
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
@@ -53,6 +54,7 @@ def start(catalogue: Catalogue, settings: Settings, temp_dir: Path, say: Say = l
     )
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 lets any other program starve the replicas
     ray.init(
         address="local",
         num_cpus=cpus_needed(catalogue),
@@ -138,6 +140,7 @@ def main(told_json: str) -> int:
     told = Start.model_validate_json(told_json)
     catalogue = Catalogue.model_validate_json(told.catalogue_json)
     signal.signal(STOP_SIGNAL, _request_stop)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         url = start(catalogue, told.settings, told.temp_dir, _say)
         _say(f"ready in {time.time() - told.asked_at_s:.0f} s: {url}")
