@@ -15,9 +15,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import ray
 from ray import serve
@@ -142,16 +143,23 @@ def main(told_json: str) -> int:
     signal.signal(STOP_SIGNAL, _request_stop)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
-        url = start(catalogue, told.settings, told.temp_dir, _say)
-        _say(f"ready in {time.time() - told.asked_at_s:.0f} s: {url}")
-        _say(examples(url))
-        while True:
-            signal.pause()
+        # Ray prints what its daemons think to standard output; its logs have it too.
+        with redirect_stdout((told.temp_dir / "ray-messages.txt").open("w")):
+            _stay_up(catalogue, told)
     except StopRequested:
         return 0
     except (NotStarted, RayError, RayServeException, BadSettings, BanditError, OSError, RuntimeError) as error:
         print(f"not started: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 1
+
+
+def _stay_up(catalogue: Catalogue, told: Start) -> NoReturn:
+    try:
+        url = start(catalogue, told.settings, told.temp_dir, _say)
+        _say(f"ready in {time.time() - told.asked_at_s:.0f} s: {url}")
+        _say(examples(url))
+        while True:
+            signal.pause()
     finally:
         signal.signal(STOP_SIGNAL, signal.SIG_IGN)
         stop()
@@ -174,7 +182,7 @@ def _request_stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    print(line, file=sys.__stdout__, flush=True)
 
 
 def _wait_for_http(url: str, deadline_s: float) -> None:
