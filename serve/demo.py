@@ -26,7 +26,7 @@ from .demo_prompts import Prompt, draw_prompts
 from .demo_references import CONFIDENCE, RESAMPLES, Comparison, compare, measured
 from .demo_rows import AUTO, Row
 from .demo_summary import summarise
-from .demo_table import View, markdown, signed, view_for
+from .demo_table import View, markdown, percent, signed, view_for
 from .demo_traffic import GatewayAway, PromptsFail, Traffic
 from .errors import BadSettings
 
@@ -91,7 +91,7 @@ def demo(url: str, plan: Plan, out: Path, console: Console | None = None) -> int
     found = measured(rows, run.arms)
     comparison = compare(found, plan.seed) if found.numbers and run.arms else None
     made = origin()
-    draw_picture(out, rows, run.arms, comparison, found.numbers, made, _note(run, plan))
+    draw_picture(out, rows, run.arms, comparison, found.numbers, made, _note(run, plan, comparison))
     results = out.with_suffix(".json")
     results.write_text(results_json(run, plan, rows, comparison, found.numbers, made), encoding="utf-8")
     print()
@@ -161,11 +161,13 @@ def remarks(run: Run, comparison: Comparison | None, unchecked: str | None) -> l
     """What a reader must know to judge the numbers."""
     lines = []
     if comparison is not None:
+        drift = comparison.router_minus["replayed"]
         lines += [
-            f"Intervals: {CONFIDENCE:.0%}, paired bootstrap over {comparison.prompts} prompts, {RESAMPLES} resamples.",
+            f"Intervals: {percent(CONFIDENCE)}, paired bootstrap over {comparison.prompts} prompts, "
+            f"{RESAMPLES} resamples.",
             "The oracle takes the best of one measurement per arm, so luck is picked too: it is biased upwards.",
-            "Check for drift between the phases: the router minus its own choices as the reference requests measured "
-            f"them: {signed(comparison.router_minus['replayed'])}.",
+            "The router minus its own choices as the reference requests measured them, 0 where the machine was equally "
+            f"fast in both phases: {signed(drift)}" + (" (it was NOT)." if drift.sign else "."),
         ]
         if comparison.left_out:
             lines.append(f"{comparison.left_out} prompts lack an answer or a quality of some arm and are left out.")
@@ -216,8 +218,10 @@ def results_json(
     return f'{json.dumps(head, indent=1)[:-2]},\n "rows": [\n{lines}\n]}}\n'
 
 
-def _note(run: Run, plan: Plan) -> str:
+def _note(run: Run, plan: Plan, comparison: Comparison | None) -> str:
+    drift = None if comparison is None else comparison.router_minus["replayed"]
     weights = ", ".join(f"{name} {value:g}" for name, value in run.weights.items())
     before = "" if run.snapshot_before is None else f", had learned before (snapshot {run.snapshot_before})"
     partial = "" if run.ended is None else " · PARTIAL"
-    return f"policy {run.policy}{before} · quality={plan.quality}: {weights} · seed {plan.seed}{partial}"
+    uneven = "" if drift is None or not drift.sign else f" · machine not equally fast in both phases: {signed(drift)}"
+    return f"policy {run.policy}{before} · quality={plan.quality}: {weights} · seed {plan.seed}{uneven}{partial}"

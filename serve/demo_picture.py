@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -65,8 +64,8 @@ def draw_picture(
     else:
         utility_axes.axis("off")
         utility_axes.text(0, 0.5, "no reference requests,\nso nothing to compare with", fontsize=10, color=_MUTED)
-    _draw_costs(figure.add_axes((0.55, 0.1, 0.19, 0.31)), compared, colours)
-    _draw_right(figure.add_axes((0.825, 0.1, 0.15, 0.31)), compared, colours)
+    _draw_costs(figure.add_axes((0.535, 0.1, 0.135, 0.31)), compared, colours)
+    _draw_right(figure.add_axes((0.853, 0.1, 0.125, 0.31)), compared, colours)
     footer = f"{origin.machine} · {origin.date} · commit {origin.commit} · {note}"
     figure.text(0.035, 0.018, footer, fontsize=_fit(7.5, footer, 200), color=_MUTED, va="center")
     figure.savefig(path, format="png", metadata={"Software": None})
@@ -198,30 +197,26 @@ def _draw_costs(axes: Any, rows: Sequence[Row], colours: Mapping[str, str]) -> N
     low, high = min(qualities), max(qualities)
     room = max(0.05, high - low)
     axes.set_ylim(low - 0.25 * room, high + 0.25 * room)
-    middle = (min(costs) + max(costs)) / 2
     if min(costs) > 0 and max(costs) / min(costs) > 8:
         axes.set_xscale("log")
-        middle = math.sqrt(min(costs) * max(costs))
         axes.set_xlim(min(costs) / 2, max(costs) * 2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     else:
         axes.margins(x=0.2)
-    heights = spread(qualities, 0.13 * room)
+    heights = spread(qualities, 0.1 * room)
     for (name, cost, quality), height in zip(points, heights, strict=True):
-        right = cost > middle
-        axes.plot(cost, quality, "D" if name == "router" else "o", color=colours.get(name, "black"), markersize=8)
-        lift_points = (height - quality) / (1.5 * room) * axes.bbox.height * 72 / _DPI
-        axes.annotate(
-            name, (cost, quality), (-11 if right else 11, lift_points),
-            textcoords="offset points", ha="right" if right else "left", va="center", fontsize=9, color=_INK,
-            fontweight="bold" if name == "router" else "normal",
-            arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+        colour = colours.get(name, "black")
+        axes.plot(cost, quality, "D" if name == "router" else "o", color=colour, markersize=8, zorder=3)
+        axes.annotate(  # right of all points, where a label covers nothing
+            name, (cost, quality), (1.05, height), textcoords=axes.get_yaxis_transform(), ha="left", va="center",
+            fontsize=9, color=_INK, fontweight="bold" if name == "router" else "normal", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
         )  # fmt: skip
 
 
 def _draw_right(axes: Any, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
     axes.set_title("Fully right", fontsize=11, color=_INK, loc="left", fontweight="bold", pad=14)
-    axes.set_xlabel("share, by the independent check", fontsize=9, color=_MUTED)
+    axes.set_xlabel("by the independent check", fontsize=9, color=_MUTED)
     axes.set_yticks(range(len(KINDS)), KINDS, fontsize=9.5, color=_INK)
     axes.set_ylim(len(KINDS) - 0.5, -0.5)
     axes.set_xlim(-0.04, 1.04)

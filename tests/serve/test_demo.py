@@ -30,6 +30,7 @@ def test_demo_writes_picture_and_numbers_and_prints_tables(fake_gateway, tmp_pat
     assert results["ended"] is None
     text = capsys.readouterr().out
     assert "| two@fine (best fixed) | 0.600 | −0.250 [−0.250, −0.250] | 0.75 |" in text
+    assert "equally fast in both phases: +0.000 [+0.000, +0.000].\n" in text
     assert "\x1b" not in text
     assert "png" not in json.dumps(results["rows"])
 
