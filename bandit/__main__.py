@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--holder", default=None, help="name of this process, used by no other (default: made up)")
     learn.add_argument("--poll-s", type=float, default=0.5, help="pause between steps with nothing to do")
     learn.add_argument("--join-window-s", type=float, default=defaults.join_window_s)
+    learn.add_argument("--vote-window-s", type=float, default=defaults.vote_window_s)
     learn.add_argument("--default-quality", type=float, default=defaults.default_quality)
     learn.add_argument("--lease-s", type=float, default=defaults.lease_s)
     learn.add_argument("--snapshot-every", type=int, default=defaults.snapshot_every, metavar="JOINS")
@@ -74,6 +75,7 @@ def _learn(given: argparse.Namespace) -> int:
         make()  # a wrong name or option is told now, not after the lease was taken
     settings = LearnerSettings(
         join_window_s=given.join_window_s,
+        vote_window_s=given.vote_window_s,
         default_quality=given.default_quality,
         lease_s=given.lease_s,
         snapshot_every=given.snapshot_every,

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from .codec import arm_to_json, features_to_json, predictions_to_json, weights_to_json
 from .errors import BadRow, BanditError, Contradiction, RowConflict, UnknownDecision
-from .rows import DecisionRow, OutcomeRow, Row, SignalRow, Verdict
+from .rows import LEARNED_REASONS, DecisionRow, OutcomeRow, Row, SignalRow, Verdict
 from .signals import SignalKind
 from .tables import decisions, joins, open_joins, outcomes, signals
 
@@ -144,6 +144,7 @@ def _outcomes(connection: Connection, rows: Sequence[OutcomeRow]) -> list[Result
             [
                 {
                     "decision_id": row["decision_id"],
+                    "source": "",
                     "ready": row["status"] != "served" or row["decision_id"] in scored,
                     "since_s": row["completed_at_s"],
                 }
@@ -156,7 +157,8 @@ def _outcomes(connection: Connection, rows: Sequence[OutcomeRow]) -> list[Result
 def _signals(connection: Connection, rows: Sequence[SignalRow]) -> list[Result]:
     ids = {row.decision_id for row in rows}
     known = lock_decisions(connection, ids)
-    closed = rows_closed(connection, known)
+    closed = _closed(connection, known)
+    unserved = _unserved(connection, known)
     stored: dict[tuple[str, str, str], float] = {}
     for chunk in chunks(sorted(known)):
         for old in connection.execute(select(signals).where(signals.c.decision_id.in_(chunk))):
@@ -187,27 +189,62 @@ def _signals(connection: Connection, rows: Sequence[SignalRow]) -> list[Result]:
                     "received_at_s": row.received_at_s,
                 }
             )
-            results.append(Verdict.LATE if row.decision_id in closed else Verdict.ACCEPTED)
+            reason = closed.get(row.decision_id)
+            if row.kind == SignalKind.RATING:
+                is_learned = row.decision_id not in unserved and (reason is None or reason in LEARNED_REASONS)
+            else:
+                is_learned = reason is None
+            results.append(Verdict.ACCEPTED if is_learned else Verdict.LATE)
     if fresh:
         connection.execute(insert(signals), fresh)
-        scored = sorted({row["decision_id"] for row in fresh if row["kind"] == SignalKind.QUALITY} - closed)
+        scored = sorted({row["decision_id"] for row in fresh if row["kind"] == SignalKind.QUALITY} - set(closed))
         for chunk in chunks(scored):
             connection.execute(update(open_joins).where(open_joins.c.decision_id.in_(chunk)).values(ready=True))
+        add_votes(
+            connection,
+            (
+                (row["decision_id"], row["source"], row["received_at_s"])
+                for row in fresh
+                if row["kind"] == SignalKind.RATING and closed.get(row["decision_id"]) in LEARNED_REASONS
+            ),
+        )
     return results
 
 
-def rows_closed(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Those of the decisions whose join is closed."""
-    closed: set[str] = set()
-    for chunk in chunks(sorted(set(ids))):
-        closed.update(connection.scalars(select(joins.c.decision_id).where(joins.c.decision_id.in_(chunk))))
+def add_votes(connection: Connection, votes: Iterable[tuple[str, str, float]]) -> None:
+    """Put votes (decision id, source, received at) on the work list, for joins of their own."""
+    values = [
+        {"decision_id": decision_id, "source": source, "ready": True, "since_s": received_at_s}
+        for decision_id, source, received_at_s in votes
+    ]
+    if values:
+        connection.execute(insert(open_joins), values)
+
+
+def remove_open(connection: Connection, keys: Iterable[tuple[str, str]]) -> None:
+    """Take closed joins (decision id, source) off the work list."""
+    statement = delete(open_joins).where(
+        open_joins.c.decision_id == bindparam("id"), open_joins.c.source == bindparam("from_source")
+    )
+    connection.execute(statement, [{"id": decision_id, "from_source": source} for decision_id, source in keys])
+
+
+def _closed(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The reasons of the decisions whose outcome's join is closed."""
+    closed: dict[str, str] = {}
+    for chunk in chunks(sorted(ids)):
+        query = select(joins.c.decision_id, joins.c.reason).where(joins.c.decision_id.in_(chunk), joins.c.source == "")
+        closed.update((row.decision_id, row.reason) for row in connection.execute(query))
     return closed
 
 
-def remove_open(connection: Connection, ids: Iterable[str]) -> None:
-    """Take closed joins off the work list."""
-    for chunk in chunks(sorted(set(ids))):
-        connection.execute(delete(open_joins).where(open_joins.c.decision_id.in_(chunk)))
+def _unserved(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the decisions that are known to have ended without an image."""
+    unserved: set[str] = set()
+    for chunk in chunks(sorted(ids)):
+        query = select(outcomes.c.decision_id).where(outcomes.c.decision_id.in_(chunk), outcomes.c.status != "served")
+        unserved.update(connection.scalars(query))
+    return unserved
 
 
 def _sort_out(

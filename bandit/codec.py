@@ -105,6 +105,7 @@ def record_to_json(record: Record) -> Json:
         "quality": record.quality,
         "quality_is_default": record.quality_is_default,
         "rating": record.rating,
+        "amends": record.amends,
     }
 
 
@@ -123,6 +124,7 @@ def record_from_json(value: Json) -> Record:
             quality=value["quality"],
             quality_is_default=value["quality_is_default"],
             rating=value["rating"],
+            amends=value["amends"],
         )
     except (KeyError, TypeError) as error:
         raise BadRow(f"stored record cannot be read back: {error!r}") from error

@@ -79,6 +79,9 @@ class Record:
     `quality` is the scorer's (or the declared default, then `quality_is_default`), in [0, 1];
     `rating` a user's vote in [0, 1] or None. `served_arm` differs from `decision.arm` after a fallback:
     then the propensity does not describe what was served, and policies that need it must not learn from it.
+
+    `amends`: this decision was folded before, and only the rating is new. Quality, latency and cost are those of
+    then, so that a policy can weigh the vote against them; what it took from them it must not take again.
     """
 
     decision_id: str
@@ -90,3 +93,4 @@ class Record:
     quality: float
     quality_is_default: bool = False
     rating: float | None = None
+    amends: bool = False

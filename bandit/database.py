@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -40,7 +40,10 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view, which waits for no writer on SQLite."""
-        with self._translated(), self.engine.connect().execution_options(read_only=True) as connection:
+        options: dict[str, Any] = {"read_only": True}
+        if self.engine.dialect.name == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"  # else each statement of the block has a view of its own
+        with self._translated(), self.engine.connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
@@ -71,7 +74,20 @@ def open_database(url: str, *, busy_timeout_s: float) -> Database:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATE_LOCK})
         metadata.create_all(connection)
+        _check_layout(connection, database.shown_url)
     return database
+
+
+def _check_layout(connection: Connection, shown_url: str) -> None:
+    """Refuse tables of another version, whose missing columns would look like a database that is away for ever."""
+    inspector = inspect(connection)
+    for table in metadata.sorted_tables:
+        missing = {column.name for column in table.columns} - {c["name"] for c in inspector.get_columns(table.name)}
+        if missing:
+            raise BadJournalUrl(
+                f"{shown_url} holds a journal of another version: table {table.name} has no column "
+                f"{', '.join(sorted(missing))}; move it away, and a new one is made"
+            )
 
 
 def _parsed(url: str) -> URL:

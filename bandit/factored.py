@@ -53,10 +53,14 @@ class FactoredPolicy:
         return decide_by(probabilities, context, self.options.floor, rng, predictions)
 
     def learn(self, record: Record) -> None:
-        """The outcome of whatever arm served, drawn or fallen back to. Raises BadRecord, and then learns nothing."""
+        """The outcome of whatever arm served, drawn or fallen back to. Raises BadRecord, and then learns nothing.
+
+        A record that amends moves the arm's quality towards the vote. It teaches no latency and is no new round for
+        `gamma`, which would make the choice greedier without any arm having been drawn.
+        """
         arm = check_record(record, self.options.features_schema)
         self._outcome.learn(record, arm)
-        self._learned += 1
+        self._learned += not record.amends
 
     def state(self) -> bytes:
         """See `envelope`. Raises BadState if the model is not finite."""

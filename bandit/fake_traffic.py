@@ -20,12 +20,16 @@ _COLOURS = ("red", "green", "blue", "yellow")
 
 @dataclass(frozen=True, slots=True)
 class FakeRequest:
-    """One request's rows. `quality` is None where the scorer stays silent, `rating` where the user does."""
+    """One request's rows. `quality` is None where the scorer stays silent, `rating` where the user does.
+
+    `late_rating` is another user's, to be sent after the join of the outcome was closed, by `quality` or otherwise.
+    """
 
     decision: DecisionRow
     outcome: OutcomeRow
     quality: SignalRow | None
     rating: SignalRow | None
+    late_rating: SignalRow | None
 
 
 def fake_request(number: int, *, seed: int = 0, now_s: float = 1_700_000_000.0) -> FakeRequest:
@@ -78,9 +82,11 @@ def fake_request(number: int, *, seed: int = 0, now_s: float = 1_700_000_000.0) 
     drawn = min(1.0, max(0.0, rng.gauss(skill, 0.1)))
     scored, rated = rng.random() < 0.95, rng.random() < 0.1
     received_at_s = outcome.completed_at_s + 0.1
+    votes, vote = rng.random() < 0.2, round(min(1.0, max(0.0, rng.gauss(skill, 0.3))), 2)
     return FakeRequest(
         decision=decision,
         outcome=outcome,
         quality=SignalRow(decision_id, SignalKind.QUALITY, "scorer-1", drawn, received_at_s) if scored else None,
         rating=SignalRow(decision_id, SignalKind.RATING, "user", round(drawn), received_at_s) if rated else None,
+        late_rating=SignalRow(decision_id, SignalKind.RATING, "user-2", vote, received_at_s + 1) if votes else None,
     )

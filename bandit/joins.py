@@ -2,53 +2,82 @@
 
 A join closes when the outcome and a quality are there, or `window_s` after the outcome without one; then the
 declared default stands in. What was not served closes too, without a record. Only the holder of the lease closes joins.
+
+Votes mostly come after that. The first that is there in time is part of the outcome's join; each other one of a served
+decision gets a join of its own, whose record says that it amends. A vote counts if it was received within
+`vote_window_s` of the outcome, however long the learner took to get to it; later ones close without a record.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
 
-from .appends import chunks, lock_decisions, remove_open, rows_of
+from .appends import add_votes, chunks, lock_decisions, remove_open, rows_of
 from .codec import context_from_json, decision_from_json, record_from_json, record_to_json
 from .context import Record
 from .errors import BadRow
 from .rows import JoinRow
 from .signals import SignalKind
 from .tables import decisions, joins, open_joins, outcomes, signals
+from .votes import is_in_time
 
 
-def close_due(connection: Connection, *, now_s: float, window_s: float, default_quality: float, limit: int) -> int:
-    """Close up to `limit` joins that are due, oldest outcome first; how many were closed.
+def close_due(
+    connection: Connection,
+    *,
+    now_s: float,
+    window_s: float,
+    vote_window_s: float,
+    default_quality: float,
+    limit: int,
+) -> int:
+    """Close up to `limit` joins that are due, oldest first; how many were closed.
 
     The caller has checked the lease in this transaction: positions are taken without gaps, so there is one writer.
     """
-    ids = _due(connection, now_s, window_s, limit)
-    if not ids:
+    due = _due(connection, now_s, window_s, limit)
+    if not due:
         return 0
-    lock_decisions(connection, ids)
-    decision_rows = rows_of(connection, decisions, ids)
-    outcome_rows = rows_of(connection, outcomes, ids)
-    signals_by_id = _signals(connection, ids)
+    told = [decision_id for decision_id, source in due if not source]
+    voted = sorted({decision_id for decision_id, source in due if source})
+    lock_decisions(connection, told + voted)
+    decision_rows = rows_of(connection, decisions, told)
+    outcome_rows = rows_of(connection, outcomes, told + voted)
+    signals_by_id = _signals(connection, told + voted)
+    learned = _learned(connection, voted)
     first = last_position(connection) + 1
     values = []
-    for position, decision_id in enumerate(ids, start=first):
-        reason, record = _close(
-            decision_rows[decision_id], outcome_rows[decision_id], signals_by_id.get(decision_id, []), default_quality
-        )
+    apart: list[tuple[str, str, float]] = []
+    for position, (decision_id, source) in enumerate(due, start=first):
+        outcome, arrived = outcome_rows[decision_id], signals_by_id.get(decision_id, [])
+        ratings = [row for row in arrived if row.kind == SignalKind.RATING]
+        in_time = [row for row in ratings if is_in_time(row.received_at_s, outcome["completed_at_s"], vote_window_s)]
+        if source:
+            vote = next((row for row in in_time if row.source == source), None)
+            reason, record = ("late", None) if vote is None else _close_vote(learned.get(decision_id), vote)
+        else:
+            quality = next((row.value for row in arrived if row.kind == SignalKind.QUALITY), None)
+            rating = in_time[0].value if in_time else None
+            reason, record = _close(decision_rows[decision_id], outcome, quality, rating, default_quality)
+            if record is not None:
+                apart += [(decision_id, row.source, row.received_at_s) for row in ratings if row not in in_time[:1]]
         values.append(
             {
                 "position": position,
                 "decision_id": decision_id,
+                "source": source,
                 "closed_at_s": now_s,
                 "reason": reason,
                 "record": None if record is None else record_to_json(record),
             }
         )
     connection.execute(insert(joins), values)
-    remove_open(connection, ids)
-    return len(ids)
+    remove_open(connection, due)
+    add_votes(connection, apart)
+    return len(due)
 
 
 def last_position(connection: Connection) -> int:
@@ -71,22 +100,26 @@ def join_from_row(row: dict[str, Any]) -> JoinRow:
         closed_at_s=row["closed_at_s"],
         reason=row["reason"],
         record=record,
+        source=row["source"],
     )
 
 
-def _due(connection: Connection, now_s: float, window_s: float, limit: int) -> list[str]:
-    column, since_s = open_joins.c.decision_id, open_joins.c.since_s
-    order = (since_s, column)
-    ready = select(column).where(open_joins.c.ready.is_(True)).order_by(*order).limit(limit)
-    ids = list(connection.scalars(ready))
-    if len(ids) < limit:
-        waited = select(column).where(open_joins.c.ready.is_(False), since_s <= now_s - window_s)
-        ids += connection.scalars(waited.order_by(*order).limit(limit - len(ids)))
-    return ids
+def _due(connection: Connection, now_s: float, window_s: float, limit: int) -> list[tuple[str, str]]:
+    """Decision id and source of what is to be closed now."""
+    since_s = open_joins.c.since_s
+    columns = (open_joins.c.decision_id, open_joins.c.source)
+    order = (since_s, *columns)
+    ready = select(*columns).where(open_joins.c.ready.is_(True)).order_by(*order).limit(limit)
+    due = [(row.decision_id, row.source) for row in connection.execute(ready)]
+    if len(due) < limit:
+        waited = select(*columns).where(open_joins.c.ready.is_(False), since_s <= now_s - window_s)
+        late = connection.execute(waited.order_by(*order).limit(limit - len(due)))
+        due += [(row.decision_id, row.source) for row in late]
+    return due
 
 
 def _signals(connection: Connection, ids: list[str]) -> dict[str, list[Row[Any]]]:
-    """Per decision its signals, the earliest first: of several sources of one kind the earliest counts."""
+    """Per decision its signals, the earliest first: of several qualities the earliest counts."""
     found: dict[str, list[Row[Any]]] = {}
     for chunk in chunks(ids):
         query = select(signals).where(signals.c.decision_id.in_(chunk))
@@ -95,13 +128,24 @@ def _signals(connection: Connection, ids: list[str]) -> dict[str, list[Row[Any]]
     return found
 
 
+def _learned(connection: Connection, ids: list[str]) -> dict[str, Any]:
+    """What was learned of these decisions, as it is stored, by id."""
+    found: dict[str, Any] = {}
+    for chunk in chunks(ids):
+        query = select(joins.c.decision_id, joins.c.record).where(joins.c.decision_id.in_(chunk), joins.c.source == "")
+        found.update((row.decision_id, row.record) for row in connection.execute(query))
+    return found
+
+
 def _close(
-    decision: dict[str, Any], outcome: dict[str, Any], arrived: list[Row[Any]], default_quality: float
+    decision: dict[str, Any],
+    outcome: dict[str, Any],
+    quality: float | None,
+    rating: float | None,
+    default_quality: float,
 ) -> tuple[str, Record | None]:
     if outcome["status"] != "served":
         return "not_served", None
-    quality = next((row.value for row in arrived if row.kind == SignalKind.QUALITY), None)
-    rating = next((row.value for row in arrived if row.kind == SignalKind.RATING), None)
     try:
         record = Record(
             decision_id=decision["decision_id"],
@@ -121,3 +165,11 @@ def _close(
     except BadRow:
         return "unreadable", None  # else this one story would hold up all that come after it
     return ("window" if quality is None else "complete"), record
+
+
+def _close_vote(learned: Any, vote: Row[Any]) -> tuple[str, Record | None]:
+    """What was learned before, with the vote: a quality that came too late to be learned stays unlearned."""
+    try:
+        return "vote", replace(record_from_json(learned), rating=vote.value, amends=True)
+    except BadRow:
+        return "unreadable", None

@@ -21,7 +21,7 @@ from .database import Database, is_away, open_database
 from .errors import BadRow, BanditError, JournalAway
 from .joins import join_from_row
 from .rows import Attempt, DecisionRow, OutcomeRow, Row, SignalRow, Story, Verdict, checked
-from .tables import decisions, joins, leases, outcomes, signals
+from .tables import decisions, joins, leases, open_joins, outcomes, signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,15 @@ class Journal:
             if decision is None:
                 return None
             outcome = _one(connection, outcomes, decision_id)
-            join = _one(connection, joins, decision_id)
+            closed = connection.execute(
+                select(joins).where(joins.c.decision_id == decision_id).order_by(joins.c.position)
+            ).mappings()
+            joined = [join_from_row(dict(row)) for row in closed]
+            waiting = connection.scalars(
+                select(open_joins.c.source)
+                .where(open_joins.c.decision_id == decision_id, open_joins.c.source != "")
+                .order_by(open_joins.c.source)
+            ).all()
             arrivals = connection.execute(
                 select(signals)
                 .where(signals.c.decision_id == decision_id)
@@ -109,7 +117,9 @@ class Journal:
             decision=decision_from_row(decision),
             outcome=None if outcome is None else outcome_from_row(outcome),
             signals=tuple(SignalRow(**row._mapping) for row in arrivals),
-            join=None if join is None else join_from_row(join),
+            join=next((join for join in joined if not join.source), None),
+            vote_joins=tuple(join for join in joined if join.source),
+            waiting_votes=tuple(waiting),
         )
 
     def health(self) -> Health:

@@ -33,6 +33,7 @@ class LearnerSettings:
 
     join_window_s: float = 60.0  # an outcome without a quality signal closes after this, with the default
     default_quality: float = 0.5
+    vote_window_s: float = 86400.0  # a rating received later than this after the outcome is not learned
     lease_s: float = 10.0
     snapshot_every: int = 200  # joins
     snapshot_after_s: float = 5.0  # publish what is new after this, however little
@@ -173,6 +174,7 @@ class Learner:
                     connection,
                     now_s=now_s,
                     window_s=settings.join_window_s,
+                    vote_window_s=settings.vote_window_s,
                     default_quality=settings.default_quality,
                     limit=settings.batch,
                 )

@@ -3,6 +3,9 @@
 Quality is a regression by Vowpal Wabbit on prompt features, arm, and their products, one line per arm. What it learns
 knows nothing of the caller's weights or of prices, so both may change at any time. Labels are centred at one half: an
 arm that was never seen starts there, and from what its family has taught.
+
+A record that amends (a vote that came after its decision was learned) is one more example of the same prompt and arm,
+whose label is the quality moved towards the vote. Its latency was learned the first time and is left alone.
 """
 
 from __future__ import annotations
@@ -82,11 +85,12 @@ class OutcomeModel:
         return self._latency.predict_s(arm)
 
     def learn(self, record: Record, arm: ArmContext) -> None:
-        """Fold a checked record; `arm` is the one that truly served."""
+        """Fold a checked record; `arm` is the one that truly served. An amending one teaches quality only."""
         label = self.quality_of(record) - 0.5
         prompt = prompt_text(record.context.features)
         self._regressor.learn(f"{label:.6g} {prompt}{arm_text(arm.name, arm.tier, arm.preset, arm.family)}")
-        self._latency.learn(arm, record.latency_s)
+        if not record.amends:
+            self._latency.learn(arm, record.latency_s)
 
     def quality_of(self, record: Record) -> float:
         """The quality that is learned: the scorer's, moved towards the user's rating where there is one."""

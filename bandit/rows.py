@@ -12,6 +12,7 @@ from .errors import BadRow
 from .signals import check_signal
 
 STATUSES = ("served", "failed", "cancelled", "refused")
+LEARNED_REASONS = ("complete", "window", "vote")  # of joins that hold a record
 ERROR_CHARACTERS = 2000  # longer error texts of an attempt are cut here
 
 
@@ -20,7 +21,7 @@ class Verdict(StrEnum):
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"  # the very same row was stored before
-    LATE = "late"  # a signal that is kept, but came after its join had closed: it is not learned
+    LATE = "late"  # a signal that is kept but not learned: the decision was not served, or a quality came too late
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,9 @@ class JoinRow:
     position: int
     decision_id: str
     closed_at_s: float
-    reason: str  # "complete" | "window" | "not_served" | "unreadable"
+    reason: str  # "complete" | "window" | "not_served" | "unreadable", for a vote "vote" | "late" | "unreadable"
     record: Record | None
+    source: str = ""  # "": the story of the outcome; else the source of the one vote that is learned here
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Story:
     outcome: OutcomeRow | None
     signals: tuple[SignalRow, ...]  # in order of arrival
     join: JoinRow | None
+    vote_joins: tuple[JoinRow, ...] = ()  # of ratings that are not part of `join`, in the fold's order
+    waiting_votes: tuple[str, ...] = ()  # sources of ratings that wait for a join of their own
 
 
 Row = DecisionRow | OutcomeRow | SignalRow

@@ -4,10 +4,13 @@ decisions   what was seen and drawn                        appended by gateways
 outcomes    what was in truth served                       appended by gateways, one per decision
 signals     measured consequences                          appended by scorer and users
 joins       closed stories, numbered 1, 2, 3, ...          appended by the learner that holds the lease
-open_joins  outcomes that no join has closed yet           a work list, so that nobody scans the history
+open_joins  outcomes and votes that no join closed yet     a work list, so that nobody scans the history
 bad_records joins that a policy refused to learn           appended by the learner
 leases      who may write joins, bad_records and snapshots
 snapshots   the newest states of each policy
+
+A join's `source` is '' where it closes the story of an outcome. A rating that is not part of that story, because it
+came after it was closed or was not the first, gets a join of its own with the rating's source.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData()
@@ -86,19 +90,22 @@ joins = Table(
     "joins",
     metadata,
     Column("position", BigInteger, primary_key=True, autoincrement=False),
-    Column("decision_id", Text, ForeignKey("outcomes.decision_id"), nullable=False, unique=True),
+    Column("decision_id", Text, ForeignKey("outcomes.decision_id"), nullable=False),
+    Column("source", Text, nullable=False),
     Column("closed_at_s", Double, nullable=False),
     Column("reason", Text, nullable=False),
     Column("record", _json),
+    UniqueConstraint("decision_id", "source"),
 )
 
 open_joins = Table(
     "open_joins",
     metadata,
     Column("decision_id", Text, ForeignKey("outcomes.decision_id"), primary_key=True),
-    Column("ready", Boolean, nullable=False),  # nothing to wait for: not served, or its quality is known
-    Column("since_s", Double, nullable=False),
-    Index("open_joins_due", "ready", "since_s", "decision_id"),
+    Column("source", Text, primary_key=True),
+    Column("ready", Boolean, nullable=False),  # nothing to wait for: not served, its quality is known, or a vote
+    Column("since_s", Double, nullable=False),  # when the outcome was completed or the vote received
+    Index("open_joins_due", "ready", "since_s", "decision_id", "source"),
 )
 
 bad_records = Table(

@@ -57,6 +57,8 @@ def check_record(record: Record, schema: str) -> ArmContext:
     ):
         if not 0 <= value <= highest:
             raise BadRecord(f"decision {record.decision_id}: {name} is {value!r}; allowed: 0 to {highest:g}")
+    if record.amends and record.rating is None:
+        raise BadRecord(f"decision {record.decision_id}: amends what was learned, but there is no rating in it")
     if not isfinite(record.decision.propensity):
         raise BadRecord(f"decision {record.decision_id}: propensity is {record.decision.propensity!r}, not finite")
     for arm in record.context.arms:

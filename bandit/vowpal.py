@@ -148,7 +148,11 @@ class VowpalPolicy:
         return decide_by(probabilities, context, self.options.floor, rng, predictions)
 
     def learn(self, record: Record) -> None:
-        """Fold the outcome; the bandit only learns what was served as drawn. Raises BadRecord, then learns nothing."""
+        """Fold the outcome; the bandit only learns what was served as drawn. Raises BadRecord, then learns nothing.
+
+        A record that amends gives the bandit the same draw once more, with the cost of the quality moved towards the
+        vote (latency and price are in that cost as before); the outcome model learns its quality, not its latency.
+        """
         arm = check_record(record, self.options.features_schema)
         try:
             quality = self._outcome.quality_of(record)

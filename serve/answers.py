@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bandit.rows import Story
+from bandit.votes import votes
 
 from .api import ImageRequest
 from .deciding import Decided
@@ -79,7 +80,8 @@ def decision_body(story: Story) -> Json:
     row, outcome, join = story.decision, story.outcome, story.join
     decision, context = row.decision, row.context
     quality = next((signal.value for signal in story.signals if signal.kind == "quality"), None)
-    ratings = [signal.value for signal in story.signals if signal.kind == "rating"]
+    rated = votes(story)
+    ratings = [vote.signal.value for vote in rated]
     return {
         "decision_id": row.decision_id,
         "created": int(row.created_at_s),
@@ -127,6 +129,15 @@ def decision_body(story: Story) -> Json:
             ],
         },
         "measured": {"quality": quality, "rating": sum(ratings) / len(ratings) if ratings else None},
+        "votes": [
+            {
+                "rating": vote.signal.value,
+                "received": int(vote.signal.received_at_s),
+                "state": vote.state.value,
+                "reason": vote.reason,
+            }
+            for vote in rated
+        ],
         "join": {"state": "open" if join is None else "closed", "reason": None if join is None else join.reason},
     }
 

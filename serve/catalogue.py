@@ -106,6 +106,7 @@ class Learning(_Section):
 
     join_window_s: float = Field(default=60.0, gt=0, le=30 * 86400)
     default_quality: float = Field(default=0.5, ge=0, le=1)
+    vote_window_s: float = Field(default=86400.0, gt=0, le=3650 * 86400)
     snapshot_every: int = Field(default=50, ge=1, le=1_000_000)
     snapshot_after_s: float = Field(default=5.0, gt=0, le=86400)
     resources: TierResources = TierResources(num_cpus=0.1)

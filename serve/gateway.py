@@ -21,6 +21,7 @@ from bandit.features import extract
 from bandit.journal import Journal
 from bandit.rows import DecisionRow, OutcomeRow, SignalRow, Verdict
 from bandit.signals import SignalKind
+from bandit.votes import is_learned
 
 from .answers import decision_body, image_body, image_headers, model_body, models_body
 from .api import SEED_LIMIT, ImageRequest, Offer, feedback_request, image_request, timeout_s
@@ -104,7 +105,10 @@ class Gateway:
             self._admitted -= 1
 
     async def feedback(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """POST /v1/feedback. Raises Refusal."""
+        """POST /v1/feedback: `learned` says whether this rating was learned or is going to be. Raises Refusal.
+
+        Not learned are ratings of what was not served, and those that come `learning.vote_window_s` after the answer.
+        """
         feedback = feedback_request(body)
         source = "user" if feedback.user is None else f"user:{self._recorder.hashed(feedback.user)[:32]}"
         row = SignalRow(feedback.decision_id, SignalKind.RATING.value, source, feedback.rating, time.time())
@@ -118,12 +122,14 @@ class Gateway:
             raise Refusal(
                 409, "This decision was rated before, with another rating; the first one stays.", code="rated_before"
             ) from error
+        story = await asyncio.to_thread(self._journal.read_decision, feedback.decision_id)
+        learned = story is not None and is_learned(story, source, self._catalogue.learning.vote_window_s)
         return {
             "object": "feedback",
             "decision_id": feedback.decision_id,
             "rating": feedback.rating,
-            "status": verdict.value,
-            "learned": verdict is not Verdict.LATE,
+            "status": (verdict if learned or verdict is Verdict.DUPLICATE else Verdict.LATE).value,
+            "learned": learned,
         }
 
     async def decision(self, decision_id: str) -> dict[str, Any]:

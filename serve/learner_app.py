@@ -39,6 +39,7 @@ class LearnerReplica:
             settings=LearnerSettings(
                 join_window_s=learning.join_window_s,
                 default_quality=learning.default_quality,
+                vote_window_s=learning.vote_window_s,
                 snapshot_every=learning.snapshot_every,
                 snapshot_after_s=learning.snapshot_after_s,
             ),

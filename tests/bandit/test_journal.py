@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from bandit.errors import BadJournalUrl, BadRow, JournalAway, RowConflict, UnknownDecision
 from bandit.fake_traffic import fake_request
@@ -242,6 +242,17 @@ def test_url_that_cannot_hold_a_journal_is_refused_without_its_password(url: str
 def test_unreachable_directory_is_away(tmp_path: Path) -> None:
     with pytest.raises(JournalAway):
         Journal.open(f"sqlite:///{tmp_path}/missing/journal.db", busy_timeout_s=0.0)
+
+
+def test_journal_of_another_version_is_refused_and_not_taken_for_one_that_is_away(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/journal.db"
+    journal = Journal.open(url)
+    with journal.write() as connection:
+        connection.execute(text("DROP INDEX open_joins_due"))
+        connection.execute(text("ALTER TABLE open_joins DROP COLUMN since_s"))
+    journal.close()
+    with pytest.raises(BadJournalUrl, match="open_joins has no column since_s; move it away"):
+        Journal.open(url)
 
 
 def test_signal_for_unknown_decision_names_it(journal: Journal) -> None:

@@ -178,7 +178,7 @@ def test_take_over_waits_for_the_transaction_that_checked_the_lease(journal: Jou
         leases.check(connection, lease)
 
 
-def test_signal_that_races_with_the_closing_of_its_join_is_late_or_learned(journal: Journal) -> None:
+def test_vote_that_races_with_the_closing_of_its_join_is_learned_once(journal: Journal) -> None:
     """It said 'accepted' and was in no record when both transactions ran at once."""
     decision, outcome, quality = served()
     rating = SignalRow(decision.decision_id, "rating", "user", 1.0, START_S)
@@ -186,12 +186,25 @@ def test_signal_that_races_with_the_closing_of_its_join_is_late_or_learned(journ
     verdicts: list[object] = []
     thread = threading.Thread(target=lambda: verdicts.append(journal.append_signal(rating)))
     with journal.write() as connection:
-        assert close_due(connection, now_s=START_S + 9, window_s=60, default_quality=0.5, limit=9) == 1
+        assert (
+            close_due(connection, now_s=START_S + 9, window_s=60, vote_window_s=60, default_quality=0.5, limit=9) == 1
+        )
         thread.start()
         time.sleep(0.2)  # the signal stands at the decision's lock
         assert verdicts == []
     thread.join(30)
-    assert verdicts == [Verdict.LATE]
+    assert verdicts == [Verdict.ACCEPTED]
+    with journal.write() as connection:
+        assert (
+            close_due(connection, now_s=START_S + 9, window_s=60, vote_window_s=60, default_quality=0.5, limit=9) == 1
+        )
+    story = journal.read_decision(decision.decision_id)
+    assert story is not None
+    assert story.join is not None
+    assert story.join.record is not None
+    assert story.join.record.rating is None
+    assert [join.record.rating for join in story.vote_joins if join.record] == [1.0]
+    assert verify(journal).findings == ()
 
 
 def test_quality_that_races_with_its_outcome_closes_the_join_at_once(journal: Journal) -> None:
@@ -205,7 +218,7 @@ def test_quality_that_races_with_its_outcome_closes_the_join_at_once(journal: Jo
         append(connection, [outcome])  # type: ignore[list-item]
     thread.join(30)
     with journal.write() as connection:
-        assert close_due(connection, now_s=START_S, window_s=60, default_quality=0.5, limit=9) == 1
+        assert close_due(connection, now_s=START_S, window_s=60, vote_window_s=60, default_quality=0.5, limit=9) == 1
 
 
 def test_learners_take_turns_while_writers_write(journal: Journal) -> None:
@@ -218,6 +231,8 @@ def test_learners_take_turns_while_writers_write(journal: Journal) -> None:
             request = fake_request(number, now_s=time.time() - 10)
             rows = [request.decision, request.outcome, request.quality, request.rating]
             writer.submit([row for row in rows if row is not None]).result(60)
+            if request.late_rating is not None:
+                writer.submit([request.late_rating]).result(60)
 
     def learn(name: str) -> None:
         try:
@@ -247,13 +262,16 @@ def test_learners_take_turns_while_writers_write(journal: Journal) -> None:
     last.stop(time.time() + 100)
     result = verify(journal)
     assert result.findings == ()
-    assert result.counts["joins"] == result.counts["decisions"] == 300
+    assert result.counts["decisions"] == result.counts["outcomes"] == 300
     fold = Fold(lambda: build("vowpal"), "words-1")
     with journal.read() as connection:
-        fold.learn(joins_after(connection, 0, 1000))
+        rows = joins_after(connection, 0, 1000)
+    assert len([row for row in rows if not row["source"]]) == 300
+    assert len([row for row in rows if row["reason"] == "vote"]) > 20
+    fold.learn(rows)
     newest = Snapshots(journal).newest("vowpal")
     assert newest is not None
-    assert (newest.position, newest.payload) == (300, fold.policy.state())
+    assert (newest.position, newest.payload) == (len(rows), fold.policy.state())
     assert newest.token > 1
 
 

@@ -46,6 +46,7 @@ class Chain:
         if self.refuse(record):
             raise BadRecord("not to my taste")
         text = f"{self.head} {record.decision_id} {record.quality!r} {record.latency_s!r} {record.served_arm}"
+        text += f" {record.rating!r} {record.amends}"
         self.head = hashlib.sha256(text.encode()).hexdigest()
 
     def state(self) -> bytes:
@@ -409,7 +410,7 @@ def test_finding_due_joins_scans_no_history(journal: Journal) -> None:
 
     event.listen(journal._database.engine, "before_cursor_execute", explain)
     with journal.write() as connection:
-        close_due(connection, now_s=START_S + 100, window_s=60, default_quality=0.5, limit=3)
+        close_due(connection, now_s=START_S + 100, window_s=60, vote_window_s=60, default_quality=0.5, limit=3)
     with journal.read() as connection:
         joins_after(connection, 2, 10)
     event.remove(journal._database.engine, "before_cursor_execute", explain)

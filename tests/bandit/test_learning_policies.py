@@ -46,7 +46,10 @@ def records(count: int, seed: int = 1) -> list[Record]:
                 rating=rng.choice([None, 0.0, 1.0]),
             )
         )
-    return made
+        if rng.random() < 0.2:
+            earlier = rng.choice(made)
+            made.append(replace(earlier, rating=rng.random(), amends=True))
+    return made[:count]
 
 
 def fold(policy: Policy, folded: list[Record]) -> Policy:
@@ -140,6 +143,7 @@ BAD_RECORDS: dict[str, Change] = {
         f"propensity {bad}": lambda r, bad=bad: replace(r, decision=replace(r.decision, propensity=bad))
         for bad in (nan, inf, -inf)
     },
+    "amends without a rating": lambda r: replace(r, amends=True),
     "unknown served arm": lambda r: replace(r, served_arm="flow@gone"),
     "other schema": lambda r: with_features(r, PromptFeatures("words-0", {}, ())),
     "infinite feature": lambda r: with_features(r, PromptFeatures("words-1", {"length": inf}, ())),
@@ -243,6 +247,30 @@ def test_a_record_without_a_true_propensity_still_teaches_quality(name: str, cha
     assert after.predictions[changed.served_arm].quality > before.predictions[changed.served_arm].quality + 0.1
     if name == "vowpal":
         assert after.probabilities == before.probabilities
+
+
+@pytest.mark.parametrize("rating", [0.0, 1.0])
+def test_an_amending_record_moves_quality_towards_the_vote_and_leaves_latency(name: str, rating: float) -> None:
+    policy = build(name, SMALL)
+    fold(policy, [replace(RECORD, quality=0.5)] * 20)
+    before = policy.decide(CONTEXT, Random(0)).predictions["gan@one"]
+    fold(policy, [replace(RECORD, quality=0.5, rating=rating, latency_s=9.0, amends=True)] * 5)
+    after = policy.decide(CONTEXT, Random(0)).predictions["gan@one"]
+    assert (after.quality - before.quality) * (rating - 0.5) > 0.01
+    assert after.latency_s == before.latency_s
+
+
+def test_votes_teach_the_bandit_of_vowpal_and_are_no_rounds_of_factored(name: str) -> None:
+    policy = build(name, {**SMALL, "floor": 0.0})
+    amending = replace(RECORD, quality=0.5, rating=0.5, amends=True)
+    fold(policy, [replace(RECORD, quality=0.5, served_arm=arm.name) for arm in MORE_ARMS] * 10)
+    before = policy.decide(CONTEXT, Random(0)).probabilities
+    if name == "factored":
+        fold(policy, [amending] * 50)  # a vote that says what the scorer said: nothing new, and no greed
+        assert policy.decide(CONTEXT, Random(0)).probabilities == pytest.approx(before, abs=0.02)
+    else:
+        fold(policy, [replace(amending, rating=0.0)] * 20)
+        assert policy.decide(CONTEXT, Random(0)).probabilities["gan@one"] < before["gan@one"] - 0.05
 
 
 def test_measured_latency_replaces_the_catalogues_estimate(name: str) -> None:

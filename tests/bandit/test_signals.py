@@ -103,16 +103,18 @@ def test_unknown_decision_is_refused_and_others_of_the_group_are_not(journal: Jo
     assert results[1] is Verdict.ACCEPTED
 
 
-def test_signal_after_the_join_closed_is_kept_as_late(journal: Journal) -> None:
+def test_quality_after_the_join_closed_is_kept_as_late(journal: Journal) -> None:
     assert REQUEST.quality is not None
     journal.append_signal(REQUEST.quality)
     with journal.write() as connection:
-        assert close_due(connection, now_s=NOW_S, window_s=60, default_quality=0.5, limit=10) == 1
-    assert journal.append_signal(rating(1.0)) is Verdict.LATE
-    assert journal.append_signal(rating(1.0)) is Verdict.DUPLICATE
+        closed = close_due(connection, now_s=NOW_S, window_s=60, vote_window_s=60, default_quality=0.5, limit=10)
+    assert closed == 1
+    other = replace(REQUEST.quality, source="other-scorer", value=0.123)
+    assert journal.append_signal(other) is Verdict.LATE
+    assert journal.append_signal(other) is Verdict.DUPLICATE
+    with journal.write() as connection:
+        again = close_due(connection, now_s=NOW_S, window_s=60, vote_window_s=60, default_quality=0.5, limit=10)
+    assert again == 0
     story = journal.read_decision(ID)
     assert story is not None
-    assert story.join is not None
-    assert story.join.record is not None
-    assert rating(1.0) in story.signals
-    assert story.join.record.rating is None
+    assert other in story.signals

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from ray.exceptions import RayActorError
 
+from bandit.joins import close_due
 from bandit.journal import Journal
 from bandit.journal_writer import JournalWriter
 from bandit.policies import build
@@ -467,6 +468,69 @@ def test_feedback_is_kept_once_and_contradictions_are_refused(setting: Setting) 
     assert contradiction.headers["x-should-retry"] == "false"
     assert rate(0.25, user="bob").status_code == 200
     assert setting.request("GET", f"/v1/decisions/{decision_id}").json()["measured"]["rating"] == 0.5
+
+
+def scored_and_closed(setting: Setting) -> str:
+    decision_id = setting.generate().json()["switchboard"]["decision_id"]
+    setting.loop.run_until_complete(setting.gateway.scoring.drain())
+    deadline_s = time.monotonic() + 10
+    while close_due_joins(setting) == 0:
+        assert time.monotonic() < deadline_s, "its quality is written by a thread"
+        time.sleep(0.01)
+    return decision_id
+
+
+def close_due_joins(setting: Setting) -> int:
+    vote_window_s = setting.catalogue.learning.vote_window_s
+    with setting.journal.write() as connection:
+        return close_due(
+            connection,
+            now_s=time.time(),
+            window_s=60,
+            vote_window_s=vote_window_s,
+            default_quality=0.5,
+            limit=9,
+        )
+
+
+def test_feedback_after_the_join_closed_is_learned_and_shown(setting: Setting) -> None:
+    decision_id = scored_and_closed(setting)
+    body = {"decision_id": decision_id, "rating": 1}
+    told = setting.request("POST", "/v1/feedback", json=body).json()
+    assert (told["status"], told["learned"]) == ("accepted", True)
+    (vote,) = setting.request("GET", f"/v1/decisions/{decision_id}").json()["votes"]
+    assert (vote["rating"], vote["state"], vote["reason"]) == (1, "waiting", None)
+    assert close_due_joins(setting) == 1
+    (vote,) = setting.request("GET", f"/v1/decisions/{decision_id}").json()["votes"]
+    assert (vote["rating"], vote["state"], vote["reason"]) == (1, "folded", "vote")
+    told = setting.request("POST", "/v1/feedback", json=body).json()
+    assert (told["status"], told["learned"]) == ("duplicate", True)
+    assert not verify(setting.journal).findings
+
+
+def test_feedback_after_the_vote_window_says_that_it_is_not_learned(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, CATALOGUE + "learning: {vote_window_s: 0.000001}\n")
+    decision_id = scored_and_closed(setting)
+    body = {"decision_id": decision_id, "rating": 1}
+    for status, state, reason in (("late", "waiting", None), ("duplicate", "not_learned", "late")):
+        told = setting.request("POST", "/v1/feedback", json=body).json()
+        assert (told["status"], told["learned"]) == (status, False)
+        (vote,) = setting.request("GET", f"/v1/decisions/{decision_id}").json()["votes"]
+        assert (vote["state"], vote["reason"]) == (state, reason)
+        assert close_due_joins(setting) == (1 if status == "late" else 0)
+    setting.close()
+
+
+def test_feedback_on_what_was_not_served_says_that_it_is_not_learned(setting: Setting) -> None:
+    for tier in setting.tiers.values():
+        tier.fault = died()
+    response = setting.generate()
+    assert response.status_code == 503
+    body = {"decision_id": response.headers["x-switchboard-decision-id"], "rating": 0}
+    told = setting.request("POST", "/v1/feedback", json=body).json()
+    assert (told["status"], told["learned"]) == ("late", False)
+    (vote,) = setting.request("GET", f"/v1/decisions/{body['decision_id']}").json()["votes"]
+    assert vote["state"] == "not_learned"
 
 
 @pytest.mark.parametrize(
