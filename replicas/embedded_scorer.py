@@ -1,7 +1,8 @@
 """The embedded scorer: a dual encoder over small scenes and their captions. A proxy for quality, not quality itself.
 
 score = sigmoid(s cos(image, text) + b), trained with the pairwise sigmoid loss (Zhai et al. 2023, arXiv 2303.15343).
-Its image trunk also learnt to say which object stands in which cell; nothing of the independent check is in it.
+Two more losses taught it what a pooled vector forgets: which object stands in which cell, and which lies on which side
+of another. Nothing of the independent check is in it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .blocks import Attention, Block, RMSNorm
 from .embedded import WEIGHTS, load_module
 from .errors import NotLoaded
 from .patches import TOKENS, to_patches, to_unit_range
-from .scenes.vocabulary import OBJECTS
+from .scenes.vocabulary import OBJECTS, RELATIONS
 from .scorer import Scorer
 from .text import WordEncoder, WordTokenizer, padding_mask
 
@@ -54,6 +55,7 @@ class DualEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, 2) for _ in range(image_layers))
         self.norm = RMSNorm(width)
         self.cell = nn.Linear(width, 1 + len(OBJECTS))  # auxiliary: the object in each cell
+        self.place = nn.Linear(2 * width, len(OBJECTS) * len(RELATIONS))  # auxiliary: which object lies on which side
         self.text = WordEncoder(width, text_layers, 2, vocabulary_size)
         self.pool_image = _Pool(width, 2, 2 * width)
         self.pool_text = _Pool(width, 2, 2 * width)

@@ -8,7 +8,7 @@ from random import Random
 from .prompts import Asked, Scene, caption
 from .vocabulary import BACKGROUNDS, COUNT_WORDS, OBJECTS, RELATIONS
 
-_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 
 def _other(rng: Random, upper: int, *taken: int, lowest: int = 0) -> int:
@@ -34,7 +34,7 @@ def wrong_attribute(rng: Random, asked: Asked) -> Asked:
     if asked.relation is not None:
         chance = rng.random()
         if chance < 0.4:
-            return replace(asked, relation=_OPPOSITE[asked.relation])
+            return replace(asked, relation=OPPOSITE[asked.relation])
         if chance < 0.8:
             return replace(asked, indices=asked.indices[::-1])
         return replace(asked, relation=rng.choice([r for r in RELATIONS if r != asked.relation]))

@@ -146,7 +146,7 @@ def lay_out(rng: Random, asked: Asked) -> tuple[Placed, ...]:
 
 def sample_scene(rng: Random, kind: str | None = None, held_out: bool = False) -> Scene:
     """A scene of `kind` (None: any, composed kinds more often), from the held-out or the training part."""
-    kind = kind or rng.choices(KINDS, weights=(2, 2, 2, 3, 3))[0]
+    kind = kind or rng.choices(KINDS, weights=(1, 1, 2, 2, 4))[0]
     while True:
         asked = ask(rng, kind)
         words = caption(rng, asked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,17 +81,17 @@ def judge_scorer(scorer: EmbeddedScorer, images: np.ndarray, scenes: list[Scene]
 
 
 def contact_sheet(rows: Mapping[str, np.ndarray], captions: list[str], path: Path) -> None:
-    """Tiers across, prompts down, each picture twice its size."""
-    cell, left, top = 132, 250, 22
-    sheet = Image.new("RGB", (left + cell * len(rows), top + cell * len(captions)), "#eeeeee")
+    """Prompts across, what was asked for and each tier down, every picture at 1.5 times its size."""
+    cell, left, top = 100, 130, 58
+    sheet = Image.new("RGB", (left + cell * len(captions), top + cell * len(rows)), "#f2f2f2")
     pen = ImageDraw.Draw(sheet)
-    for column, (name, pictures) in enumerate(rows.items()):
-        pen.text((left + column * cell + 4, 5), name, fill="black")
-        for row, picture in enumerate(pictures):
-            large = Image.fromarray(picture).resize((128, 128), Image.Resampling.NEAREST)
-            sheet.paste(large, (left + column * cell, top + row * cell))
-    for row, caption in enumerate(captions):
-        pen.text((6, top + row * cell + 56), caption, fill="black")
+    for column, caption in enumerate(captions):
+        pen.multiline_text((left + column * cell + 2, 4), textwrap.fill(caption, 16), fill="black", spacing=1)
+    for row, (name, pictures) in enumerate(rows.items()):
+        pen.text((6, top + row * cell + 42), name, fill="black")
+        for column, picture in enumerate(pictures):
+            large = Image.fromarray(picture).resize((96, 96), Image.Resampling.LANCZOS)
+            sheet.paste(large, (left + column * cell + 2, top + row * cell + 2))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, optimize=True)
 
@@ -207,7 +208,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "models.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (options.out / "models.md").write_text(markdown(result) + "\n", encoding="utf-8")
-    chosen = [options.count * k + i for k in range(len(KINDS)) for i in range(3)]
+    chosen = [options.count * k + i for k in range(len(KINDS)) for i in range(2)]
     shown = {name: pictures[chosen] for name, pictures in drawn.items() if name != "autoencoder"}
     contact_sheet(shown, [scenes[i].caption for i in chosen], options.out / "contact_sheet.png")
     print(markdown(result))

@@ -18,9 +18,10 @@ from replicas.detector import Seen, matches
 from replicas.embedded import load_module
 from replicas.embedded_scorer import DualEncoder
 from replicas.patches import GRID, PATCH_PX, to_unit_range
-from replicas.scenes.negatives import negative
+from replicas.scenes.negatives import OPPOSITE, negative
 from replicas.scenes.prompts import Placed, Scene, sample_scene
 from replicas.scenes.render import object_map, render_many
+from replicas.scenes.vocabulary import OBJECTS, RELATIONS
 from replicas.text import WordTokenizer
 
 from .detector import degrade
@@ -52,9 +53,31 @@ def spoil(latents: Tensor, scene: Scene, rng: Random) -> Tensor:
     return out
 
 
+def trained_negative(rng: Random, scene: Scene, attribute: bool) -> Scene:
+    """A caption wrong by one thing that is not held out: one that is only ever wrong in training would stay wrong."""
+    for _ in range(20):
+        wrong, words = negative(rng, scene, attribute)
+        if wrong.kind == "single" or not wrong.held_out(words):
+            break
+    else:
+        wrong, words = negative(rng, scene, attribute=False)
+    places = tuple(Placed(index, 0, 0, 0) for index in wrong.indices)
+    return Scene(wrong.kind, words, wrong.background, places, wrong.relation)
+
+
+def sides(scene: Scene) -> Tensor:
+    """[objects * relations] 0 or 1: the first object lies where the relation says, the second opposite."""
+    out = torch.zeros(len(OBJECTS), len(RELATIONS))
+    if scene.relation is not None:
+        names = list(RELATIONS)
+        out[scene.objects[0].index, names.index(scene.relation)] = 1
+        out[scene.objects[1].index, names.index(OPPOSITE[scene.relation])] = 1
+    return out.flatten()
+
+
 def main() -> None:
     """Run or resume."""
-    options = parse_arguments(__doc__ or "", steps=9000)
+    options = parse_arguments(__doc__ or "", steps=6000)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     tokenize = WordTokenizer()
@@ -73,15 +96,21 @@ def main() -> None:
             drawn = autoencoder.decode(torch.cat([torch.stack(spoiled), latents[SPOILED:]]))
         return torch.cat([drawn.clamp(-1, 1), degrade(pixels[BATCH // 2 :])])
 
-    def forward(pixels: Tensor, ids: Tensor, label: Tensor, own: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        pixels: Tensor, ids: Tensor, label: Tensor, own: Tensor, cells: Tensor, placed: Tensor, related: Tensor
+    ) -> tuple[Tensor, Tensor]:
         images, cell_logits = model.encode_images(pixels)
-        logits = model.logits(images @ model.encode_texts(ids).T)  # [B, captions]
+        texts = model.encode_texts(ids)
+        logits = model.logits(images @ texts.T)  # [B, captions]
         wrong = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
         groups = (label, own * (1 - label), (1 - own) * (1 - label))  # right, wrong by one thing, wrong
         loss = sum((wrong * group).sum() / group.sum() for group in groups)
         kept = functional.cross_entropy(cell_logits.float()[SPOILED:].flatten(0, 1), cells)
+        place_logits = model.place(torch.cat([images[SPOILED:], texts])).float()
+        place = functional.binary_cross_entropy_with_logits(place_logits, placed, reduction="none").sum(-1)
         guessed = ((logits > 0).float() == label).float()
-        return loss + 4 * kept, (guessed * groups[1]).sum() / groups[1].sum()
+        right = (guessed * groups[1]).sum() / groups[1].sum()
+        return loss + 4 * kept + 0.1 * (place * related).sum() / related.sum(), right
 
     objective = compiled(forward, options)
 
@@ -90,17 +119,18 @@ def main() -> None:
         asked = list(scenes)
         for scene in scenes:
             for i in range(NEGATIVES):
-                wrong, words = negative(rng, scene, attribute=i > 0)
-                places = tuple(Placed(index, 0, 0, 0) for index in wrong.indices)
-                asked.append(Scene(wrong.kind, words, wrong.background, places, wrong.relation))
+                asked.append(trained_negative(rng, scene, attribute=i > 0))
         label = torch.tensor([[float(matches(question, seen)) for question in asked] for seen in map(truth, scenes)])
         label[:SPOILED] = 0
         own = torch.eye(BATCH)
         own = torch.cat([own, own.repeat_interleave(NEGATIVES, 1)], 1)
         cells = torch.from_numpy(np.stack([object_map(scene) for scene in scenes[SPOILED:]])).flatten()
+        facts = [*scenes[SPOILED:], *asked]
+        placed = torch.stack([sides(fact) for fact in facts])
+        related = torch.tensor([float(fact.relation is not None) for fact in facts])
         ids = tokenize([question.caption for question in asked])
         with torch.autocast("cpu", torch.bfloat16):
-            loss, right = objective(pictures(scenes), ids, label, own, cells)
+            loss, right = objective(pictures(scenes), ids, label, own, cells, placed, related)
         return loss, {"hard": right.item()}
 
     run.train(step, lambda: save_weights(model, options.weights / "scorer.safetensors", run.ema_state()))
