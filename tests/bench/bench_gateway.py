@@ -25,14 +25,12 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from fastapi import FastAPI
-from pydantic import BaseModel
 from ray import serve
 
 from serve.catalogue import parse_catalogue
 from serve.local import running
 from serve.settings import Settings
-from serve.tier_app import Work
+from tests.bench.passthrough import Passthrough
 from tests.e2e.cluster import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,28 +54,6 @@ tiers:
     max_ongoing_requests: 16
     resources: {num_cpus: 0.1}
 """
-
-bare = FastAPI()
-
-
-class Asked(BaseModel):
-    """Body of the passthrough."""
-
-    prompt: str
-
-
-@serve.deployment(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=100)
-@serve.ingress(bare)
-class Passthrough:
-    """What somebody writes first: one route, one handle."""
-
-    def __init__(self) -> None:
-        self._tier = serve.get_deployment_handle("Tier", "tier-noop")
-
-    @bare.post("/images")
-    async def images(self, asked: Asked) -> dict[str, Any]:
-        drawn = await self._tier.generate.remote(Work(asked.prompt, 1, "only"))
-        return {"created": int(time.time()), "data": [{"b64_json": drawn.file_base64.decode()}]}
 
 
 def measure(requests: int, warm_up: int) -> dict[str, list[float]]:
