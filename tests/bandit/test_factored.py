@@ -7,9 +7,11 @@ from statistics import mean
 
 import pytest
 
-from bandit.context import ArmContext, Context, Weights
+from bandit.context import ArmContext, Context, Decision, Record, Weights
+from bandit.envelope import unpack
 from bandit.factored import FactoredOptions, FactoredPolicy
 from bandit.features import extract
+from bandit.outcome_model import PARTS
 from bandit.simulation import ARMS, MANY_CALLERS, MORE_ARMS, best_fixed, run
 
 SIMPLE = extract("a cat")
@@ -75,6 +77,21 @@ def test_gamma_makes_the_choice_greedier_with_every_record() -> None:
     before = max(policy.decide(context, Random(0)).probabilities.values())
     run(policy, 400, seed=5)
     assert max(policy.decide(context, Random(0)).probabilities.values()) > before + 0.3
+
+
+def test_a_vote_is_no_new_round_for_gamma() -> None:
+    policy = FactoredPolicy()
+    run(policy, 20, seed=5)
+    record = Record("1", Context(SIMPLE, ARMS), Decision("gan@one", 0.5, {}), "gan@one", 0.02, 0.001, 0.9)
+
+    def rounds() -> int:
+        return unpack(policy.state(), policy.name, policy.options.learned_with(), PARTS)[0]
+
+    before = rounds()
+    policy.learn(replace(record, rating=0.0, amends=True))
+    assert rounds() == before
+    policy.learn(replace(record, rating=0.0))
+    assert rounds() == before + 1
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The learner from open joins to snapshots; over 400 lines, as all of it shares one chain policy and one journal."""
+
 import hashlib
 import json
 import logging
