@@ -74,7 +74,7 @@ class GatewayReplica:
         self._gateway = Gateway(catalogue, self._journal, self._recorder, decider, board, calls, ScorerHandle())
         self._watches = (
             Watch("snapshots", snapshots, SNAPSHOT_EVERY_S),
-            Watch("replicas", ReplicasLook(board, tiers), REPLICAS_EVERY_S),
+            Watch("replicas", ReplicasLook(board, calls), REPLICAS_EVERY_S),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -99,32 +99,40 @@ class TierHandle:
     """Calls to one tier's application. Cancelling the call cancels the work where it has not begun."""
 
     def __init__(self, tier: str) -> None:
-        self._application = tier_application(tier)
-        self._handle: DeploymentHandle | None = None
+        self._handle = _handle(TIER_DEPLOYMENT, tier_application(tier), "generate")
 
     async def __call__(self, work: Work) -> Drawn:
-        if self._handle is None:
-            self._handle = _handle(TIER_DEPLOYMENT, self._application)
-        response = self._handle.generate.remote(work)
+        response = self._handle.remote(work)
         try:
             return await response
         except asyncio.CancelledError:
             response.cancel()
             raise
 
+    def running_replicas(self) -> int | None:
+        """Replicas that calls may go to now; None where that is not known.
+
+        The handle is told by Serve and drops a dead replica at once, but shows the number to nobody. serve.status()
+        would tell too: later, and for a tenth of a second of this process's time.
+        """
+        if not self._handle.running_replicas_populated():
+            return None
+        try:
+            return len(self._handle._router._asyncio_router._active_request_router.curr_replicas)
+        except AttributeError:  # another Ray; a test fails then, and tiers count as available until calls fail
+            return None
+
 
 class ScorerHandle:
     """Calls to the scorer's application."""
 
     def __init__(self) -> None:
-        self._handle: DeploymentHandle | None = None
+        self._handle = _handle(SCORER_DEPLOYMENT, SCORER, "score")
 
     async def __call__(self, images: Sequence[np.ndarray], prompt: str) -> Sequence[float]:
-        if self._handle is None:
-            self._handle = _handle(SCORER_DEPLOYMENT, SCORER)
-        return await self._handle.score.remote(tuple(images), prompt)
+        return await self._handle.remote(tuple(images), prompt)
 
 
-def _handle(deployment: str, application: str) -> DeploymentHandle:
+def _handle(deployment: str, application: str, method: str) -> DeploymentHandle:
     # Without the check a handle can be had before its application is there; calls wait for it, within their deadline.
-    return serve.get_deployment_handle(deployment, application, _check_exists=False)
+    return serve.get_deployment_handle(deployment, application, _check_exists=False).options(method_name=method)

@@ -100,7 +100,7 @@ class LoadBoard:
         self._circuits[tier].failed()
 
     def set_replicas(self, replicas: Mapping[str, int]) -> None:
-        """Running replicas per tier, as Serve's controller reports them."""
+        """Running replicas per tier; a tier that is left out counts as having one."""
         self._replicas = dict(replicas)
 
     def tiers(self) -> dict[str, TierLoad]:

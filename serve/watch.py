@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-
-from ray import serve
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from bandit.errors import BadState, BanditError
 from bandit.features import SCHEMAS
@@ -18,12 +17,11 @@ from bandit.snapshots import Snapshots
 from .catalogue import PolicyChoice
 from .deciding import Decider, Loaded, build_policy
 from .load import LoadBoard
-from .names import TIER_DEPLOYMENT, tier_application
 
 logger = logging.getLogger("ray.serve")
 
 SNAPSHOT_EVERY_S = 1.0
-REPLICAS_EVERY_S = 2.0
+REPLICAS_EVERY_S = 0.25
 
 
 class Watch:
@@ -79,18 +77,19 @@ class SnapshotLook:
             return
 
 
-class ReplicasLook:
-    """Tells the load board how many replicas of each tier run, as Serve's controller knows."""
+class CountsReplicas(Protocol):
+    """Whoever knows how many replicas of a tier run."""
 
-    def __init__(self, board: LoadBoard, tiers: Sequence[str]) -> None:
+    def running_replicas(self) -> int | None: ...
+
+
+class ReplicasLook:
+    """Tells the load board how many replicas of each tier run. A tier of which nobody knows is left out."""
+
+    def __init__(self, board: LoadBoard, tiers: Mapping[str, CountsReplicas]) -> None:
         self._board = board
-        self._tiers = tuple(tiers)
+        self._tiers = dict(tiers)
 
     def __call__(self) -> None:
-        applications = serve.status().applications
-        replicas = {}
-        for tier in self._tiers:
-            application = applications.get(tier_application(tier))
-            deployment = application.deployments.get(TIER_DEPLOYMENT) if application else None
-            replicas[tier] = int(deployment.replica_states.get("RUNNING", 0)) if deployment else 0
-        self._board.set_replicas(replicas)
+        counts = {name: tier.running_replicas() for name, tier in self._tiers.items()}
+        self._board.set_replicas({name: count for name, count in counts.items() if count is not None})

@@ -77,6 +77,21 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
         client.models.retrieve("dall-e-3")
 
 
+def test_health_counts_the_replicas_that_run(client: openai.OpenAI, served: Served) -> None:
+    """The number is read from inside Ray's handles; a Ray that hides it would leave a killed tier at 1."""
+
+    def replicas() -> int:
+        return httpx.get(f"{served.url}/healthz").json()["tiers"]["small"]["replicas"]
+
+    assert replicas() == 1
+    kill_replicas("tier-small")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(images, client, model="small")
+        wait_for(lambda: replicas() == 0)
+        assert result(waiting)["tier"] == "small"
+    wait_for(lambda: replicas() == 1)
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [

@@ -96,7 +96,7 @@ class Setting:
         self.scorer = FakeScorer()
         self.scorer.load("cpu")
         decider = Decider(build_policy(self.catalogue.policy), build("uniform"), Random(5))
-        self.recorder = Recorder(self.writer, b"salt", wait_s=1.0)
+        self.recorder = Recorder(self.writer, b"salt", wait_s=10.0)
         self.gateway = Gateway(
             self.catalogue, self.journal, self.recorder, decider, self.board, self.tiers, self._score
         )
