@@ -55,7 +55,7 @@ def test_every_arm_draws_what_the_scorer_rates(embedded: tuple[str, Path]) -> No
         answer = response.json()
         picture = Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"])))
         assert picture.size == (256, 256)
-        X
+        assert len(np.unique(np.asarray(picture))) > 8, "a picture, not a plain colour"
         decision_url = f"{url}/v1/decisions/{answer['switchboard']['decision_id']}"
         told = wait_for(lambda where=decision_url: (found := httpx.get(where).json())["measured"]["quality"] and found)
         assert 0 < told["measured"]["quality"] <= 1
