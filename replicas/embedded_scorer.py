@@ -18,15 +18,15 @@ from torch.nn import functional
 from .blocks import Attention, Block, RMSNorm
 from .embedded import WEIGHTS, load_module
 from .errors import NotLoaded
-from .patches import TOKENS, to_patches, to_unit_range
+from .patches import GRID, TOKENS, to_patches, to_unit_range
 from .scenes.vocabulary import OBJECTS, RELATIONS
 from .scorer import Scorer
 from .text import WordEncoder, WordTokenizer, padding_mask
 
-QUERIES = 4  # learned queries that pool each side
+QUERIES = 4  # learned queries that pool the words
 
 
-class _Pool(nn.Module):
+class _PoolWords(nn.Module):
     """Attention pooling by learned queries, to one unit vector."""
 
     def __init__(self, width: int, heads: int, out: int) -> None:
@@ -36,9 +36,23 @@ class _Pool(nn.Module):
         self.norm = RMSNorm(width)
         self.out = nn.Linear(QUERIES * width, out)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         pooled = self.attention(self.queries.expand(len(x), -1, -1), mask, x)
         return functional.normalize(self.out(self.norm(pooled).flatten(1)).float(), dim=-1)
+
+
+class _PoolQuadrants(nn.Module):
+    """Mean and maximum of each quadrant's tokens, to one unit vector: what is where survives the pooling."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(2 * 4 * width, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = GRID // 2
+        quadrants = x.unflatten(1, (2, half, 2, half)).permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+        pooled = torch.cat([quadrants.mean(2), quadrants.amax(2)], -1)  # [B, 4, 2 width]
+        return functional.normalize(self.out(pooled.flatten(1)).float(), dim=-1)
 
 
 class DualEncoder(nn.Module):
@@ -51,14 +65,14 @@ class DualEncoder(nn.Module):
             "image_layers": image_layers, "text_layers": text_layers,
         }  # fmt: skip
         self.embed = nn.Linear(192, width)
-        self.position = nn.Parameter(0.02 * torch.randn(TOKENS, width))
+        self.position = nn.Parameter(0.5 * torch.randn(TOKENS, width))  # loud: which side a thing is on must be heard
         self.blocks = nn.ModuleList(Block(width, 2) for _ in range(image_layers))
         self.norm = RMSNorm(width)
         self.cell = nn.Linear(width, 1 + len(OBJECTS))  # auxiliary: the object in each cell
         self.place = nn.Linear(2 * width, len(OBJECTS) * len(RELATIONS))  # auxiliary: which object lies on which side
         self.text = WordEncoder(width, text_layers, 2, vocabulary_size)
-        self.pool_image = _Pool(width, 2, 2 * width)
-        self.pool_text = _Pool(width, 2, 2 * width)
+        self.pool_image = _PoolQuadrants(width, 2 * width)
+        self.pool_text = _PoolWords(width, 2, 2 * width)
         self.log_scale = nn.Parameter(torch.tensor(2.3))
         self.bias = nn.Parameter(torch.tensor(-3.0))
 
@@ -73,6 +87,10 @@ class DualEncoder(nn.Module):
     def encode_texts(self, ids: Tensor) -> Tensor:
         """[N, T] word ids -> unit vectors [N, 2 width]."""
         return self.pool_text(self.text(ids), padding_mask(ids))
+
+    def locate(self, vectors: Tensor) -> Tensor:
+        """Unit vectors [N, D] of either side -> log-odds [N, objects * relations] of which object lies where."""
+        return self.place(vectors * vectors.shape[-1] ** 0.5).float()  # entries of unit vectors are tiny otherwise
 
     def logits(self, cosine: Tensor) -> Tensor:
         """Cosine -> log-odds that the caption is right."""

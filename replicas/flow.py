@@ -36,6 +36,8 @@ class FlowBlock(nn.Module):
         self.words = nn.Embedding(vocabulary_size, width) if vocabulary_size else None
         length = self.prefix + TOKENS
         self.position = nn.Parameter(0.02 * torch.randn(length, width))
+        with torch.no_grad():  # words are of size 1: quieter positions leave their order unheard
+            self.position[: self.prefix] = 0.7 * torch.randn(self.prefix, width)
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.embed = nn.Linear(LATENT_CHANNELS, width)
         self.blocks = nn.ModuleList(Block(width, max(1, width // 64)) for _ in range(layers))

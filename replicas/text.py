@@ -55,7 +55,7 @@ class WordEncoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, width)
         nn.init.normal_(self.embedding.weight, std=0.5)
-        self.position = nn.Parameter(0.1 * torch.randn(MAX_WORDS, width))
+        self.position = nn.Parameter(0.5 * torch.randn(MAX_WORDS, width))  # as loud as the words: order must be heard
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = RMSNorm(width)
 

@@ -106,11 +106,11 @@ def main() -> None:
         groups = (label, own * (1 - label), (1 - own) * (1 - label))  # right, wrong by one thing, wrong
         loss = sum((wrong * group).sum() / group.sum() for group in groups)
         kept = functional.cross_entropy(cell_logits.float()[SPOILED:].flatten(0, 1), cells)
-        place_logits = model.place(torch.cat([images[SPOILED:], texts])).float()
+        place_logits = model.locate(torch.cat([images[SPOILED:], texts]))
         place = functional.binary_cross_entropy_with_logits(place_logits, placed, reduction="none").sum(-1)
         guessed = ((logits > 0).float() == label).float()
         right = (guessed * groups[1]).sum() / groups[1].sum()
-        return loss + 4 * kept + 0.1 * (place * related).sum() / related.sum(), right
+        return loss + 4 * kept + 0.2 * (place * related).sum() / related.sum(), right
 
     objective = compiled(forward, options)
 
