@@ -74,10 +74,11 @@ fix: setup-dev ## Mend what lint and format can mend by themselves
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: setup-dev ## Measure decisions, journal, learner and regret; rows go to runs/bench.csv
+bench: setup-dev ## Measure decisions, journal, gateway, learner and regret; rows go to runs/bench.csv
 	@mkdir -p runs
 	@$(PY) -m tests.bench.bench_decide runs/bench.csv
 	@$(PY) -m tests.bench.bench_journal runs/bench.csv
+	@$(PY) -m tests.bench.bench_gateway runs/bench.csv
 	@$(PY) -m tests.bench.bench_regret
 
 train-autoencoder: setup ## Train the embedded autoencoder; resumes where it stopped

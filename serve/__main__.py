@@ -13,7 +13,7 @@ from bandit.errors import BanditError
 from bandit.journal import Journal
 
 from .catalogue import load_catalogue
-from .client import Client, save_images
+from .client import Client, save_images, usable_folder
 from .errors import ServeError
 from .settings import absolute_journal_url, from_environment
 from .up import check_port
@@ -70,7 +70,9 @@ def generate(
         "output_format": output_format,
         "seed": seed,
     }
-    answer = Client(from_environment(url=url).url).post("/v1/images/generations", body)
+    client = Client(from_environment(url=url).url)
+    usable_folder(folder)
+    answer = client.post("/v1/images/generations", body)
     for path in save_images(answer, prompt, folder):
         print(path)
     why = answer["switchboard"]

@@ -1,7 +1,7 @@
 """A local Ray with all applications, in this process: what `up` supervises and the end-to-end tests use.
 
 with running(catalogue, settings, temp_dir) as url: ...
-python -m serve.local '<JSON of Start>'          (started by up.py, which owns signals, cleaning and the terminal)
+python -m serve.local < start.json      (JSON of Start; started by up.py, which owns signals, cleaning, the terminal)
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 import ray
 from ray import serve
@@ -42,18 +41,20 @@ _POLL_S = 0.2
 Say = Callable[[str], None]
 
 
-class StopRequested(Exception):
-    """STOP_SIGNAL came."""
-
-
-def start(catalogue: Catalogue, settings: Settings, temp_dir: Path, say: Say = lambda line: None) -> str:
+def start(
+    catalogue: Catalogue,
+    settings: Settings,
+    temp_dir: Path,
+    say: Say = lambda line: None,
+    before_deploying: Callable[[], None] = lambda: None,
+) -> str:
     """Start Ray and all applications, and return the URL once they answer. Raises NotStarted."""
     started_s = time.monotonic()
-    # Workers import these packages, whatever directory they run in. A token of our own: Ray's would stay in ~/.ray.
+    # Workers import these packages, whatever directory they run in.
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # `up` sets it, and more that is read at import
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 lets any other program starve the replicas
     ray.init(
@@ -65,12 +66,14 @@ def start(catalogue: Catalogue, settings: Settings, temp_dir: Path, say: Say = l
         logging_level="ERROR",
         namespace="switchboard",
         _temp_dir=str(temp_dir),
+        _node_ip_address="127.0.0.1",
     )
     say(f"Ray started after {time.monotonic() - started_s:.1f} s")
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,
         http_options=HTTPOptions(host=settings.host, port=settings.port),
     )
+    before_deploying()
     deployables = applications(catalogue, settings)
     serve.run_many(
         [
@@ -139,29 +142,53 @@ def main(told_json: str) -> int:
     """The child process of `up`: start, say so, wait for STOP_SIGNAL, stop."""
     end_with_parent(STOP_SIGNAL)
     told = Start.model_validate_json(told_json)
+    if os.getppid() != told.supervisor_pid:  # it was gone before it could be watched
+        return 1
     catalogue = Catalogue.model_validate_json(told.catalogue_json)
-    signal.signal(STOP_SIGNAL, _request_stop)
+    stop_request = _StopRequest()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         # Ray prints what its daemons think to standard output; its logs have it too.
         with redirect_stdout((told.temp_dir / "ray-messages.txt").open("w")):
-            _stay_up(catalogue, told)
-    except StopRequested:
-        return 0
+            _stay_up(catalogue, told, stop_request)
     except (NotStarted, RayError, RayServeException, BadSettings, BanditError, OSError, RuntimeError) as error:
         print(f"not started: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 1
+    return 0
 
 
-def _stay_up(catalogue: Catalogue, told: Start) -> NoReturn:
+class _StopRequest:
+    """What STOP_SIGNAL does: before `ready` it ends this process on the spot, after that it is noted.
+
+    No exception: Ray swallows those that come up inside its calls. On the spot, as nothing is accepted before `ready`,
+    and `up` ends all that Ray has started.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.came = False
+        signal.signal(STOP_SIGNAL, self._on_signal)
+
+    def wait(self) -> None:
+        """Until it comes."""
+        while not self.came:
+            time.sleep(_POLL_S)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.ready:
+            os._exit(0)
+        self.came = True
+
+
+def _stay_up(catalogue: Catalogue, told: Start, stop_request: _StopRequest) -> None:
     try:
-        url = start(catalogue, told.settings, told.temp_dir, _say)
+        url = start(catalogue, told.settings, told.ray_dir, _say, lambda: _wait_for_file(told.checked_file))
+        told.ready_file.touch()
+        stop_request.ready = True
         _say(f"ready in {time.time() - told.asked_at_s:.0f} s: {url}")
         _say(examples(url))
-        while True:
-            signal.pause()
+        stop_request.wait()
     finally:
-        signal.signal(STOP_SIGNAL, signal.SIG_IGN)
         stop()
 
 
@@ -177,12 +204,13 @@ def examples(url: str) -> str:
   python -m serve generate "two cats"        Ctrl-C stops everything"""
 
 
-def _request_stop(_signal: int, _frame: FrameType | None) -> None:
-    raise StopRequested
-
-
 def _say(line: str) -> None:
     print(line, file=sys.__stdout__, flush=True)
+
+
+def _wait_for_file(path: Path) -> None:
+    while not path.exists():  # without a limit: `up` ends this process if it is not to go on
+        time.sleep(_POLL_S)
 
 
 def _wait_for_http(url: str, deadline_s: float) -> None:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import ArgumentError
 from .errors import BadSettings
 
 _PREFIX = "SWITCHBOARD_"
+_SECRET = frozenset({"journal_url", "salt", "url"})  # a URL may hold a password: none is ever shown
 
 
 class Settings(BaseModel):
@@ -54,21 +55,24 @@ def from_environment(environ: Mapping[str, str] | None = None, **given: object) 
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        raise BadSettings(f"{_PREFIX}{name.upper()} is {first['input']!r}: {first['msg']}") from error
+        given_value = "not usable" if name in _SECRET else repr(first["input"])
+        raise BadSettings(f"{_PREFIX}{name.upper()} is {given_value}: {first['msg']}") from error
 
 
 def absolute_journal_url(journal_url: str) -> str:
     """A SQLite path made absolute, so that replicas with another working directory mean the same file."""
     try:
         url = make_url(journal_url)
-    except ArgumentError as error:
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError) as error:
         raise BadSettings(
-            f"journal URL {journal_url!r} is no SQLAlchemy URL; write sqlite:///file.db or postgresql+psycopg://..."
+            "the journal URL (not shown, as it may hold a password) is no SQLAlchemy URL; "
+            "write sqlite:///file.db or postgresql+psycopg://user@host/database"
         ) from error
-    if url.get_backend_name() != "sqlite":
+    if backend != "sqlite":
         return journal_url
-    if not url.database or url.database == ":memory:":
-        raise BadSettings(f"journal URL {journal_url!r} names no file; a journal in memory would be lost")
+    if not url.database or url.database == ":memory:" or url.host or url.username:
+        raise BadSettings("the journal URL names no file; a journal in memory would be lost; write sqlite:///file.db")
     return url.set(database=str(Path(url.database).expanduser().absolute())).render_as_string(hide_password=False)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serve.client import Client, RequestFailed, save_images
+from serve.client import Client, FolderNotUsable, RequestFailed, save_images, usable_folder
+from serve.errors import BadSettings
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -54,7 +55,7 @@ def test_save_images_names_files_after_prompt_and_decision(tmp_path: Path) -> No
 
 def test_save_images_never_overwrites(tmp_path: Path) -> None:
     save_images(answer(b"first"), "two cats", tmp_path)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FolderNotUsable, match="exists"):
         save_images(answer(b"second"), "two cats", tmp_path)
 
 
@@ -72,6 +73,34 @@ def test_get_takes_the_health_of_a_gateway_that_is_down(url: str, monkeypatch: p
     monkeypatch.setattr(Answers, "status", 503)
     monkeypatch.setattr(Answers, "body", json.dumps({"status": "down", "tiers": {}}).encode())
     assert Client(url).get("/healthz")["status"] == "down"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]"])
+def test_get_of_something_else_says_so(url: str, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    monkeypatch.setattr(Answers, "body", body)
+    with pytest.raises(RequestFailed, match="as a gateway does"):
+        Client(url).get("/x")
+
+
+@pytest.mark.parametrize(
+    "given", ["notaurl", "", "ftp://h", "http://", "http://h:port", "http://h:99999", "http://a b"]
+)
+def test_client_refuses_what_is_no_url(given: str) -> None:
+    with pytest.raises(BadSettings, match="SWITCHBOARD_URL"):
+        Client(given)
+
+
+def test_client_never_shows_a_password() -> None:
+    with pytest.raises(BadSettings) as caught:
+        Client("http://me:sekret@h")
+    assert "sekret" not in str(caught.value)
+
+
+def test_usable_folder_is_made_and_may_be_no_file(tmp_path: Path) -> None:
+    assert usable_folder(tmp_path / "a/b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderNotUsable, match=r"--folder .*file"):
+        usable_folder(tmp_path / "file")
 
 
 def test_get_from_nobody_says_what_to_do() -> None:

@@ -34,10 +34,23 @@ def test_absolute_journal_url_means_the_same_file_from_every_directory(
     assert absolute_journal_url("postgresql+psycopg://u:p@h/d") == "postgresql+psycopg://u:p@h/d"
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "switchboard.db", ""])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "switchboard.db", "", "sqlite://h/x"])
 def test_absolute_journal_url_refuses_what_is_no_file(url: str) -> None:
     with pytest.raises(BadSettings):
         absolute_journal_url(url)
+
+
+@pytest.mark.parametrize("url", ["me:sekret@h", "postgresql://me:sekret@h:port/d", "sqlite://me:sekret@h/x"])
+def test_absolute_journal_url_never_shows_a_password(url: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        absolute_journal_url(url)
+    assert "sekret" not in str(caught.value)
+
+
+def test_from_environment_never_shows_a_password() -> None:
+    with pytest.raises(BadSettings, match="SWITCHBOARD_JOURNAL_URL") as caught:
+        from_environment({}, journal_url=b"postgresql://me:sekret@h/\xff")
+    assert "sekret" not in str(caught.value)
 
 
 def test_salt_beside_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
