@@ -35,6 +35,7 @@ def arm_to_json(arm: ArmContext) -> Json:
         "service_s": arm.service_s,
         "in_flight": arm.in_flight,
         "replicas": arm.replicas,
+        "batch": arm.batch,
         "available": arm.available,
     }
 
@@ -106,6 +107,8 @@ def record_to_json(record: Record) -> Json:
         "quality_is_default": record.quality_is_default,
         "rating": record.rating,
         "amends": record.amends,
+        "images": record.images,
+        "late": [list(one) for one in record.late],
     }
 
 
@@ -125,6 +128,8 @@ def record_from_json(value: Json) -> Record:
             quality_is_default=value["quality_is_default"],
             rating=value["rating"],
             amends=value["amends"],
+            images=value.get("images", 1),  # absent in records of older versions, as is `late`
+            late=tuple((str(arm), float(elapsed_s)) for arm, elapsed_s in value.get("late", ())),
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadRow(f"stored record cannot be read back: {error!r}") from error

@@ -31,6 +31,7 @@ class ArmContext:
     service_s: float  # expected seconds of work per image, from the catalogue's estimate or measured since
     in_flight: int = 0  # requests this gateway has sent to the tier and not seen answered
     replicas: int = 1  # replicas that share them
+    batch: int = 1  # images that one replica draws at once, at most
     available: bool = True  # False: circuit open, scaled away or removed; a policy must give it probability 0
 
 
@@ -76,8 +77,14 @@ class Decision:
 class Record:
     """One closed join, as the learner folds it: what was seen, drawn and served, and what came of it.
 
-    `quality` is the scorer's (or the declared default, then `quality_is_default`), in [0, 1];
-    `rating` a user's vote in [0, 1] or None. `served_arm` differs from `decision.arm` after a fallback:
+    `quality` is the scorer's, in [0, 1], or the declared default (then `quality_is_default`), which stands in reports
+    and off-policy rewards and teaches no policy anything; `rating` is a user's vote in [0, 1] or None.
+
+    `latency_s` is what the served arm itself took, without arms tried before it; the caller's wait is the outcome's.
+    `late` are arms that were given up before, each with the seconds after which that was. `cost_usd` is per image.
+    Of more than one `images`, latency is not learned: what one of them would have taken was not measured.
+
+    `served_arm` differs from `decision.arm` after a fallback:
     then the propensity does not describe what was served, and policies that need it must not learn from it.
 
     `amends`: this decision was folded before, and only the rating is new. Quality, latency and cost are those of
@@ -94,3 +101,5 @@ class Record:
     quality_is_default: bool = False
     rating: float | None = None
     amends: bool = False
+    images: int = 1
+    late: tuple[tuple[str, float], ...] = ()

@@ -15,7 +15,7 @@ from hashlib import sha256
 from .errors import BadState
 
 MAGIC = b"SBPOLICY"
-VERSION = 1
+VERSION = 2  # 1: other arms' time, default qualities and images of one request were learned as well
 _LENGTH_ENDS = len(MAGIC) + 8
 _HEADER_STARTS = _LENGTH_ENDS + 32
 

@@ -25,7 +25,7 @@ class FactoredOptions(OutcomeOptions):
     """Options of `factored`. The three below only shape decisions and may change without learning anew."""
 
     floor: float = 0.05  # share of all decisions that are drawn uniformly
-    gamma_scale: float = 30.0  # gamma = gamma_scale * (1 + learned) ** gamma_exponent, in 1 / quality
+    gamma_scale: float = 30.0  # gamma = gamma_scale * (1 + rounds learned) ** gamma_exponent, in 1 / quality
     gamma_exponent: float = 0.5
 
 
@@ -56,11 +56,14 @@ class FactoredPolicy:
         """The outcome of whatever arm served, drawn or fallen back to. Raises BadRecord, and then learns nothing.
 
         A record that amends moves the arm's quality towards the vote. It teaches no latency and is no new round for
-        `gamma`, which would make the choice greedier without any arm having been drawn.
+        `gamma`, which would make the choice greedier without any arm having been drawn. Neither is a record whose
+        context left no choice (a tier or arm asked for by name), nor one whose quality nobody measured.
         """
         arm = check_record(record, self.options.features_schema)
         self._outcome.learn(record, arm)
-        self._learned += not record.amends
+        chosen = sum(one.available for one in record.context.arms) > 1
+        measured = self._outcome.quality_of(record) is not None
+        self._learned += chosen and measured and not record.amends
 
     def state(self) -> bytes:
         """See `envelope`. Raises BadState if the model is not finite."""

@@ -8,6 +8,7 @@ from random import Random
 from .context import ArmContext, Context, Decision, Prediction, PromptFeatures, Weights
 from .rows import Attempt, DecisionRow, OutcomeRow, SignalRow
 from .signals import SignalKind
+from .votes import vote_source
 
 ARMS = (
     ArmContext("gan@standard", "gan", "standard", "gan", price_usd=0.0001, service_s=0.02),
@@ -22,7 +23,8 @@ _COLOURS = ("red", "green", "blue", "yellow")
 class FakeRequest:
     """One request's rows. `quality` is None where the scorer stays silent, `rating` where the user does.
 
-    `late_rating` is another user's, to be sent after the join of the outcome was closed, by `quality` or otherwise.
+    `late_rating` is to be sent after the join of the outcome was closed, by `quality` or otherwise. It is the caller's
+    where `rating` is None, else another user's, which is kept and not learned.
     """
 
     decision: DecisionRow
@@ -48,6 +50,7 @@ def fake_request(number: int, *, seed: int = 0, now_s: float = 1_700_000_000.0) 
     probabilities = {arm.name: share / sum(shares) for arm, share in zip(ARMS, shares, strict=True)}
     chosen = rng.choices(ARMS, weights=shares)[0]
     decision_id = f"d-{seed}-{number:08d}"
+    caller = f"caller-{rng.randrange(20)}"
     decision = DecisionRow(
         decision_id=decision_id,
         created_at_s=now_s,
@@ -61,7 +64,7 @@ def fake_request(number: int, *, seed: int = 0, now_s: float = 1_700_000_000.0) 
             probabilities,
             {arm.name: Prediction(0.5, arm.service_s, arm.price_usd, 0.4) for arm in ARMS},
         ),
-        caller_hash=f"caller-{rng.randrange(20)}",
+        caller_hash=caller,
         seed=rng.getrandbits(31),
     )
     served = ARMS[0] if rng.random() < 0.03 else chosen
@@ -83,10 +86,12 @@ def fake_request(number: int, *, seed: int = 0, now_s: float = 1_700_000_000.0) 
     scored, rated = rng.random() < 0.95, rng.random() < 0.1
     received_at_s = outcome.completed_at_s + 0.1
     votes, vote = rng.random() < 0.2, round(min(1.0, max(0.0, rng.gauss(skill, 0.3))), 2)
+    source = vote_source(caller)
+    late_source = vote_source("somebody-else") if rated else source
     return FakeRequest(
         decision=decision,
         outcome=outcome,
         quality=SignalRow(decision_id, SignalKind.QUALITY, "scorer-1", drawn, received_at_s) if scored else None,
-        rating=SignalRow(decision_id, SignalKind.RATING, "user", round(drawn), received_at_s) if rated else None,
-        late_rating=SignalRow(decision_id, SignalKind.RATING, "user-2", vote, received_at_s + 1) if votes else None,
+        rating=SignalRow(decision_id, SignalKind.RATING, source, round(drawn), received_at_s) if rated else None,
+        late_rating=SignalRow(decision_id, SignalKind.RATING, late_source, vote, received_at_s + 1) if votes else None,
     )

@@ -3,9 +3,12 @@
 A join closes when the outcome and a quality are there, or `window_s` after the outcome without one; then the
 declared default stands in. What was not served closes too, without a record. Only the holder of the lease closes joins.
 
-Votes mostly come after that. The first that is there in time is part of the outcome's join; each other one of a served
-decision gets a join of its own, whose record says that it amends. A vote counts if it was received within
-`vote_window_s` of the outcome, however long the learner took to get to it; later ones close without a record.
+Votes mostly come after that. Of each decision the first vote that counts is learned: in the outcome's join if it is
+there by then, else in a join of its own, whose record says that it amends. A vote counts if it was received within
+`vote_window_s` of the outcome, however long the learner took to get to it, and if it is the caller's where the caller
+gave a name. All other votes on what was served close in joins without a record, whose reasons say why.
+
+`default_quality` stands in a record for reports and off-policy rewards. It is marked there, and no policy learns it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from .errors import BadRow
 from .rows import JoinRow
 from .signals import SignalKind
 from .tables import decisions, joins, open_joins, outcomes, signals
-from .votes import is_in_time
+from .votes import is_callers, is_in_time
+
+LATE_ERROR = "late"  # of an attempt that was given up because it took too long
 
 
 def close_due(
@@ -48,6 +53,8 @@ def close_due(
     outcome_rows = rows_of(connection, outcomes, told + voted)
     signals_by_id = _signals(connection, told + voted)
     learned = _learned(connection, voted)
+    rated = _rated(connection, voted)
+    callers = _callers(connection, told + voted)
     first = last_position(connection) + 1
     values = []
     apart: list[tuple[str, str, float]] = []
@@ -55,15 +62,23 @@ def close_due(
         outcome, arrived = outcome_rows[decision_id], signals_by_id.get(decision_id, [])
         ratings = [row for row in arrived if row.kind == SignalKind.RATING]
         in_time = [row for row in ratings if is_in_time(row.received_at_s, outcome["completed_at_s"], vote_window_s)]
+        counted = [row for row in in_time if is_callers(row.source, callers[decision_id])]
         if source:
-            vote = next((row for row in in_time if row.source == source), None)
-            reason, record = ("late", None) if vote is None else _close_vote(learned.get(decision_id), vote)
+            if not is_callers(source, callers[decision_id]):
+                reason, record = "other_caller", None
+            elif not (vote := [row for row in in_time if row.source == source]):
+                reason, record = "late", None
+            elif decision_id in rated:
+                reason, record = "already_rated", None
+            else:
+                reason, record = _close_vote(learned.get(decision_id), vote[0])
+                rated.add(decision_id)
         else:
             quality = next((row.value for row in arrived if row.kind == SignalKind.QUALITY), None)
-            rating = in_time[0].value if in_time else None
+            rating = counted[0].value if counted else None
             reason, record = _close(decision_rows[decision_id], outcome, quality, rating, default_quality)
             if record is not None:
-                apart += [(decision_id, row.source, row.received_at_s) for row in ratings if row not in in_time[:1]]
+                apart += [(decision_id, row.source, row.received_at_s) for row in ratings if row not in counted[:1]]
         values.append(
             {
                 "position": position,
@@ -137,6 +152,26 @@ def _learned(connection: Connection, ids: list[str]) -> dict[str, Any]:
     return found
 
 
+def _rated(connection: Connection, ids: list[str]) -> set[str]:
+    """Those of the decisions of which a vote was learned, with the outcome or after it."""
+    found: set[str] = set()
+    for chunk in chunks(ids):
+        query = select(joins.c.decision_id, joins.c.record).where(
+            joins.c.decision_id.in_(chunk), joins.c.record.is_not(None)
+        )
+        found.update(row.decision_id for row in connection.execute(query) if row.record.get("rating") is not None)
+    return found
+
+
+def _callers(connection: Connection, ids: list[str]) -> dict[str, str | None]:
+    """The hash of each decision's caller, None where the caller gave no name."""
+    found: dict[str, str | None] = {}
+    for chunk in chunks(ids):
+        query = select(decisions.c.decision_id, decisions.c.caller_hash).where(decisions.c.decision_id.in_(chunk))
+        found.update((row.decision_id, row.caller_hash) for row in connection.execute(query))
+    return found
+
+
 def _close(
     decision: dict[str, Any],
     outcome: dict[str, Any],
@@ -156,15 +191,25 @@ def _close(
                 decision["arm"], decision["propensity"], decision["probabilities"], decision["predictions"]
             ),
             served_arm=outcome["served_arm"],
-            latency_s=outcome["latency_s"],
-            cost_usd=outcome["cost_usd"],
+            latency_s=_own_latency_s(outcome),
+            cost_usd=outcome["cost_usd"] / decision["images"],
             quality=default_quality if quality is None else quality,
             quality_is_default=quality is None,
             rating=rating,
+            images=decision["images"],
+            late=tuple((one["arm"], one["elapsed_s"]) for one in outcome["attempts"] if one["error"] == LATE_ERROR),
         )
-    except BadRow:
+    except (BadRow, AttributeError, KeyError, TypeError):
         return "unreadable", None  # else this one story would hold up all that come after it
     return ("window" if quality is None else "complete"), record
+
+
+def _own_latency_s(outcome: dict[str, Any]) -> float:
+    """What the served arm itself took: a fallback is not charged with the time of those that failed before it."""
+    own = [
+        one["elapsed_s"] for one in outcome["attempts"] if one["error"] is None and one["arm"] == outcome["served_arm"]
+    ]
+    return own[-1] if own else outcome["latency_s"]
 
 
 def _close_vote(learned: Any, vote: Row[Any]) -> tuple[str, Record | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import isfinite
+from math import ceil, isfinite
 
 from .context import ArmContext
 from .errors import BadState
@@ -22,7 +22,7 @@ class LatencyModel:
         self._seen: dict[str, int] = {}
 
     def predict_s(self, arm: ArmContext) -> float:
-        """Expected seconds from dispatch to image: service_s * (1 + in_flight / replicas)."""
+        """Expected seconds from dispatch to image: service_s * ceil((1 + in_flight) / (replicas * batch))."""
         return self._mean_s.get(arm.name, arm.service_s) * _crowding(arm)
 
     def learn(self, arm: ArmContext, latency_s: float) -> None:
@@ -36,6 +36,11 @@ class LatencyModel:
         share = max(self._share, 1 / (seen + 1))
         self._mean_s[arm.name] = mean_s + share * (served_s - mean_s)
         self._seen[arm.name] = seen
+
+    def learn_at_least(self, arm: ArmContext, elapsed_s: float) -> None:
+        """An attempt was given up after `elapsed_s`: learned if it was expected sooner, else it says nothing."""
+        if elapsed_s > self.predict_s(arm):
+            self.learn(arm, elapsed_s)
 
     def state(self) -> bytes:
         """JSON; floats are written so that they read back as the same bits."""
@@ -59,5 +64,7 @@ class LatencyModel:
         return model
 
 
-def _crowding(arm: ArmContext) -> float:
-    return 1 + arm.in_flight / max(arm.replicas, 1)
+def _crowding(arm: ArmContext) -> int:
+    """How many batches one after the other it takes until this image is drawn."""
+    at_once = max(arm.replicas, 1) * max(arm.batch, 1)
+    return ceil((1 + arm.in_flight) / at_once)

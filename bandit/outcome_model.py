@@ -6,6 +6,9 @@ arm that was never seen starts there, and from what its family has taught.
 
 A record that amends (a vote that came after its decision was learned) is one more example of the same prompt and arm,
 whose label is the quality moved towards the vote. Its latency was learned the first time and is left alone.
+
+A declared default quality was measured by nobody and is not learned: without a rating such a record teaches latency
+only. Latency is learned of requests for one image, from the served arm's own time and from attempts given up as late.
 """
 
 from __future__ import annotations
@@ -86,16 +89,24 @@ class OutcomeModel:
 
     def learn(self, record: Record, arm: ArmContext) -> None:
         """Fold a checked record; `arm` is the one that truly served. An amending one teaches quality only."""
-        label = self.quality_of(record) - 0.5
-        prompt = prompt_text(record.context.features)
-        self._regressor.learn(f"{label:.6g} {prompt}{arm_text(arm.name, arm.tier, arm.preset, arm.family)}")
-        if not record.amends:
+        quality = self.quality_of(record)
+        if quality is not None:
+            prompt = prompt_text(record.context.features)
+            self._regressor.learn(f"{quality - 0.5:.6g} {prompt}{arm_text(arm.name, arm.tier, arm.preset, arm.family)}")
+        if not record.amends and record.images == 1:
+            arms = {one.name: one for one in record.context.arms}
+            for name, elapsed_s in record.late:
+                if name in arms:
+                    self._latency.learn_at_least(arms[name], elapsed_s)
             self._latency.learn(arm, record.latency_s)
 
-    def quality_of(self, record: Record) -> float:
-        """The quality that is learned: the scorer's, moved towards the user's rating where there is one."""
-        if record.rating is None:
-            return record.quality
+    def quality_of(self, record: Record) -> float | None:
+        """The quality that is learned: the scorer's, moved towards the user's rating where there is one.
+
+        The rating alone where the quality is the declared default, and None where there is no rating either.
+        """
+        if record.quality_is_default or record.rating is None:
+            return record.rating if record.quality_is_default else record.quality
         share = self._options.rating_share
         return (1 - share) * record.quality + share * record.rating
 

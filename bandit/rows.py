@@ -13,6 +13,8 @@ from .signals import check_signal
 
 STATUSES = ("served", "failed", "cancelled", "refused")
 LEARNED_REASONS = ("complete", "window", "vote")  # of joins that hold a record
+# Of joins of votes: learned; after the vote window; after another vote; by somebody else than the caller; damaged.
+VOTE_REASONS = ("vote", "late", "already_rated", "other_caller", "unreadable")
 ERROR_CHARACTERS = 2000  # longer error texts of an attempt are cut here
 
 
@@ -21,7 +23,7 @@ class Verdict(StrEnum):
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"  # the very same row was stored before
-    LATE = "late"  # a signal that is kept but not learned: the decision was not served, or a quality came too late
+    LATE = "late"  # a signal that is kept but not learned: not served, or too late, also after another vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class JoinRow:
     position: int
     decision_id: str
     closed_at_s: float
-    reason: str  # "complete" | "window" | "not_served" | "unreadable", for a vote "vote" | "late" | "unreadable"
+    reason: str  # "complete" | "window" | "not_served" | "unreadable"; of a vote one of VOTE_REASONS
     record: Record | None
     source: str = ""  # "": the story of the outcome; else the source of the one vote that is learned here
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from random import Random
 
 from .context import ArmContext, Context, Record, Weights
@@ -119,4 +120,4 @@ def best_fixed(rounds: Sequence[Round]) -> float:
 
 
 def _latency_s(arm: ArmContext) -> float:
-    return arm.service_s * (1 + arm.in_flight / arm.replicas)
+    return arm.service_s * ceil((1 + arm.in_flight) / (arm.replicas * arm.batch))

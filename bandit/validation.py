@@ -37,8 +37,8 @@ def check_context(context: Context, schema: str) -> None:
     for arm in context.arms:
         if not (0 <= arm.price_usd <= MAX_AMOUNT and 0 <= arm.service_s <= MAX_AMOUNT):
             raise BadContext(f"{arm} holds a price_usd or service_s outside 0 to {MAX_AMOUNT:g}")
-        if not (0 <= arm.in_flight <= MAX_AMOUNT and 0 <= arm.replicas <= MAX_AMOUNT):
-            raise BadContext(f"{arm} holds in_flight or replicas outside 0 to {MAX_AMOUNT:g}")
+        if not all(0 <= count <= MAX_AMOUNT for count in (arm.in_flight, arm.replicas, arm.batch)):
+            raise BadContext(f"{arm} holds in_flight, replicas or batch outside 0 to {MAX_AMOUNT:g}")
     if len({arm.name for arm in context.arms}) != len(context.arms):
         raise BadContext(f"an arm is there twice: {', '.join(arm.name for arm in context.arms)}")
 
@@ -54,9 +54,12 @@ def check_record(record: Record, schema: str) -> ArmContext:
         ("rating", 0.0 if record.rating is None else record.rating, 1.0),
         ("latency_s", record.latency_s, MAX_AMOUNT),
         ("cost_usd", record.cost_usd, MAX_AMOUNT),
+        *((f"late {arm}", elapsed_s, MAX_AMOUNT) for arm, elapsed_s in record.late),
     ):
         if not 0 <= value <= highest:
             raise BadRecord(f"decision {record.decision_id}: {name} is {value!r}; allowed: 0 to {highest:g}")
+    if record.images < 1:
+        raise BadRecord(f"decision {record.decision_id}: images is {record.images!r}; allowed: 1 or more")
     if record.amends and record.rating is None:
         raise BadRecord(f"decision {record.decision_id}: amends what was learned, but there is no rating in it")
     if not isfinite(record.decision.propensity):

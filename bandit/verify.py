@@ -1,7 +1,7 @@
 """Checks what the journal promises.
 
 Positions without gaps; each outcome and each vote on a served decision joined once or waiting to be; a vote only after
-its outcome; snapshots undamaged. Reads all joins once; rewrites nothing. An empty list of
+its outcome, and one learned per decision; snapshots undamaged. Reads all joins once; rewrites nothing. An empty list of
 findings means that every promise holds.
 """
 
@@ -14,14 +14,13 @@ from sqlalchemy import Connection, and_, func, select
 from .errors import BadRow
 from .joins import join_from_row, joins_after, last_position
 from .journal import Journal
-from .rows import LEARNED_REASONS, JoinRow
+from .rows import LEARNED_REASONS, VOTE_REASONS, JoinRow
 from .signals import SignalKind
 from .snapshots import inspect
 from .tables import bad_records, decisions, joins, open_joins, outcomes, signals, snapshots
 
 _BATCH = 1000
 REASONS = ("complete", "window", "not_served", "unreadable")
-VOTE_REASONS = ("vote", "late", "unreadable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def verify(journal: Journal) -> Verification:
 def _joins(connection: Connection, ratings: dict[str, float | None]) -> list[str]:
     """Fills `ratings` with what was learned with each outcome that was learned."""
     findings: list[str] = []
-    position, joined = 0, set[tuple[str, str]]()
+    position, joined, rated = 0, set[tuple[str, str]](), set[str]()
     while rows := joins_after(connection, position, _BATCH):
         for row in rows:
             if row["position"] != position + 1:
@@ -62,6 +61,10 @@ def _joins(connection: Connection, ratings: dict[str, float | None]) -> list[str
             try:
                 join = join_from_row(row)
                 fault = _fault(join)
+                if join.record is not None and join.record.rating is not None:
+                    if join.decision_id in rated:
+                        findings.append(f"joins: position {position}: another vote on decision {join.decision_id}")
+                    rated.add(join.decision_id)
                 if join.record is not None and not join.source:
                     ratings[join.decision_id] = join.record.rating
                 elif join.source and join.decision_id not in ratings:

@@ -1,4 +1,8 @@
-"""Votes of users on one decision, and what becomes of each: in the fold, on its way there, or not to be learned."""
+"""Votes of users on one decision, and what becomes of each: in the fold, on its way there, or not to be learned.
+
+Per decision one vote is learned, the first that is in time: anybody can invent users. Where the decision's caller gave
+a name, only a vote of that name counts. All votes are kept.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,16 @@ def is_in_time(received_at_s: float, completed_at_s: float, vote_window_s: float
     return received_at_s - completed_at_s <= vote_window_s
 
 
+def vote_source(user_hash: str | None) -> str:
+    """The source of a vote by the user with this hash; None: somebody without a name."""
+    return "user" if user_hash is None else f"user:{user_hash[:32]}"
+
+
+def is_callers(source: str, caller_hash: str | None) -> bool:
+    """Whether a vote from this source may count for a decision of this caller; without a name anybody's may."""
+    return caller_hash is None or source == vote_source(caller_hash)
+
+
 def votes(story: Story) -> tuple[Vote, ...]:
     """All ratings of the decision, in order of arrival."""
     return tuple(Vote(row, *_fate(story, row)) for row in story.signals if row.kind == SignalKind.RATING)
@@ -38,11 +52,16 @@ def votes(story: Story) -> tuple[Vote, ...]:
 
 def is_learned(story: Story, source: str, vote_window_s: float) -> bool:
     """Whether the rating of this source has been learned or is going to be. False if there is none."""
-    for vote in votes(story):
-        if vote.signal.source == source:
-            if vote.state is VoteState.WAITING and story.outcome is not None:
-                return is_in_time(vote.signal.received_at_s, story.outcome.completed_at_s, vote_window_s)
-            return vote.state is not VoteState.NOT_LEARNED
+    told = votes(story)
+    folded = [vote.signal.source for vote in told if vote.state is VoteState.FOLDED]
+    if folded:
+        return source in folded
+    for vote in told:  # the earliest first: the one that counts is the first that may
+        row, outcome = vote.signal, story.outcome
+        if vote.state is VoteState.NOT_LEARNED or not is_callers(row.source, story.decision.caller_hash):
+            continue
+        if outcome is None or is_in_time(row.received_at_s, outcome.completed_at_s, vote_window_s):
+            return row.source == source
     return False
 
 

@@ -152,14 +152,17 @@ class VowpalPolicy:
 
         A record that amends gives the bandit the same draw once more, with the cost of the quality moved towards the
         vote (latency and price are in that cost as before); the outcome model learns its quality, not its latency.
+        A declared default quality is not learned: without a rating such a record teaches latency only. For more than
+        one image the cost holds the latency predicted for one, as none was measured.
         """
         arm = check_record(record, self.options.features_schema)
         try:
             quality = self._outcome.quality_of(record)
-            cost = vw_cost(utility(record.context.weights, quality, record.latency_s, record.cost_usd))
+            latency_s = record.latency_s if record.images == 1 else self._outcome.predict_latency_s(arm)
+            cost = vw_cost(utility(record.context.weights, quality or 0.0, latency_s, record.cost_usd))
         except ValueError as error:
             raise BadRecord(f"decision {record.decision_id}: {error}") from error
-        if propensity_describes(record):
+        if quality is not None and propensity_describes(record):
             arms = available_arms(record.context)
             lines = _lines(record.context, arms, self._outcome)
             position = 1 + arms.index(arm)

@@ -256,7 +256,15 @@ class Catalogue(_Section):
     def arms(self) -> tuple[ArmContext, ...]:
         """Every tier with every preset, in the file's order, with the estimates of the catalogue and no load."""
         return tuple(
-            ArmContext(arm_name(tier.name, name), tier.name, name, tier.family, preset.price_usd, preset.service_s)
+            ArmContext(
+                name=arm_name(tier.name, name),
+                tier=tier.name,
+                preset=name,
+                family=tier.family,
+                price_usd=preset.price_usd,
+                service_s=preset.service_s,
+                batch=tier.batch.max_size,
+            )
             for tier in self.tiers
             for name, preset in tier.presets.items()
         )

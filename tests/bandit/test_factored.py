@@ -94,6 +94,19 @@ def test_a_vote_is_no_new_round_for_gamma() -> None:
     assert rounds() == before + 1
 
 
+def test_no_round_for_gamma_without_a_choice_or_a_quality() -> None:
+    """Requests for one tier by name, or with all others away, must not make choices between arms greedier."""
+    policy = FactoredPolicy()
+    record = Record("1", Context(SIMPLE, ARMS), Decision("gan@one", 0.5, {}), "gan@one", 0.02, 0.001, 0.9)
+    alone = (ARMS[0], *(replace(arm, available=False) for arm in ARMS[1:]))
+    for arms in (ARMS[:1], alone):
+        policy.learn(replace(record, context=Context(SIMPLE, arms), decision=Decision("gan@one", 1.0, {})))
+    policy.learn(replace(record, quality_is_default=True))
+    assert unpack(policy.state(), policy.name, policy.options.learned_with(), PARTS)[0] == 0
+    policy.learn(record)
+    assert unpack(policy.state(), policy.name, policy.options.learned_with(), PARTS)[0] == 1
+
+
 @pytest.mark.parametrize(
     ("arms", "callers", "margin"), [(ARMS, MANY_CALLERS[:1], 0.02), (MORE_ARMS, MANY_CALLERS, 0.04)]
 )

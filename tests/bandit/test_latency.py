@@ -20,6 +20,24 @@ def test_predict_scales_with_the_load_per_replica() -> None:
     assert LatencyModel(0.05).predict_s(replace(ARM, in_flight=1, replicas=0)) == pytest.approx(0.2)
 
 
+def test_predict_counts_batches_and_not_images() -> None:
+    """A batch of eight that takes 0.2 s takes that for one image too, and for a ninth a second batch is drawn."""
+    batched, model = replace(ARM, batch=8), LatencyModel(0.05)
+    for in_flight in [0, 7] * 30:
+        model.learn(replace(batched, in_flight=in_flight), latency_s=0.2)
+    for in_flight, batches in ((0, 1), (7, 1), (8, 2), (15, 2), (16, 3)):
+        assert model.predict_s(replace(batched, in_flight=in_flight)) == pytest.approx(0.2 * batches, rel=0.05)
+    assert model.predict_s(replace(batched, in_flight=16, replicas=3)) == pytest.approx(0.2, rel=0.05)
+
+
+def test_learn_at_least_moves_only_upwards() -> None:
+    model = LatencyModel(0.05)
+    model.learn_at_least(ARM, 0.05)
+    assert model.predict_s(ARM) == 0.1
+    model.learn_at_least(ARM, 0.3)
+    assert 0.1 < model.predict_s(ARM) <= 0.3
+
+
 def test_learn_frees_a_latency_of_the_load_that_it_was_measured_under() -> None:
     model = LatencyModel(0.05)
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Ratings that come after their decision was learned: each is learned once, as a join of its own."""
+"""Ratings: one per decision is learned, once, and in a join of its own if it comes after the outcome's was closed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from sqlalchemy import delete, event, update
+from sqlalchemy import delete, event, insert, select, update
 
 from bandit.context import Context
 from bandit.errors import Contradiction
@@ -20,7 +20,7 @@ from bandit.rows import JoinRow, SignalRow, Story, Verdict
 from bandit.snapshots import Snapshots
 from bandit.tables import joins, open_joins, signals
 from bandit.verify import verify
-from bandit.votes import VoteState, is_learned, votes
+from bandit.votes import VoteState, is_learned, vote_source, votes
 
 START_S = 1_700_000_000.0
 POLICIES = ("factored", "vowpal")
@@ -33,7 +33,10 @@ def request_with(status: str) -> FakeRequest:
     return next(r for r in made if r.outcome.status == status and r.quality and not r.rating)
 
 
-SERVED = request_with("served")
+CALLER = "c0ffee" * 10
+_FOUND = request_with("served")
+SERVED = replace(_FOUND, decision=replace(_FOUND.decision, caller_hash=None))  # anybody's vote may count
+CALLERS = replace(_FOUND, decision=replace(_FOUND.decision, caller_hash=CALLER))
 ID = SERVED.decision.decision_id
 
 
@@ -60,10 +63,10 @@ def close(journal: Journal, request: FakeRequest = SERVED) -> None:
     assert close_rest(journal) == 1
 
 
-def close_rest(journal: Journal) -> int:
+def close_rest(journal: Journal, limit: int = 99) -> int:
     with journal.write() as connection:
         return close_due(
-            connection, now_s=START_S + 9, window_s=60, vote_window_s=WINDOW_S, default_quality=0.5, limit=99
+            connection, now_s=START_S + 9, window_s=60, vote_window_s=WINDOW_S, default_quality=0.5, limit=limit
         )
 
 
@@ -133,17 +136,58 @@ def test_contradiction_after_the_close_is_refused_and_the_first_vote_is_learned(
     assert own.record.rating == 1.0
 
 
-def test_votes_of_two_users_are_both_folded(journal: Journal) -> None:
+@pytest.mark.parametrize("limit", [1, 99])
+def test_of_votes_of_many_users_only_the_first_is_learned(journal: Journal, limit: int) -> None:
+    """Anybody can invent users; `limit` has them closed together or one by one."""
     close(journal)
-    rows = [vote(1.0, "user:a"), vote(0.0, "user:b"), vote(1.0, "user:a")]
-    assert journal.append(rows) == [Verdict.ACCEPTED, Verdict.ACCEPTED, Verdict.DUPLICATE]
-    assert close_rest(journal) == 2
-    assert [reason for *_, reason in all_joins(journal)] == ["complete", "vote", "vote"]
-    assert fates(journal) == [("user:a", VoteState.FOLDED, "vote"), ("user:b", VoteState.FOLDED, "vote")]
+    rows = [vote(float(number % 2), f"user:{number}", after_s=20 - number) for number in range(9)]
+    assert journal.append(rows) == [Verdict.ACCEPTED] * 9
+    assert [source for source in (row.source for row in rows) if is_learned(story_of(journal), source, WINDOW_S)] == [
+        "user:8"
+    ]
+    while close_rest(journal, limit=limit):
+        pass
+    assert [(position, reason) for position, _, _, reason in all_joins(journal)] == [
+        (1, "complete"),
+        (2, "vote"),
+        *((position, "already_rated") for position in range(3, 11)),
+    ]
+    assert fates(journal)[0] == ("user:8", VoteState.FOLDED, "vote")
+    assert {(state, reason) for _, state, reason in fates(journal)[1:]} == {(VoteState.NOT_LEARNED, "already_rated")}
+    assert verify(journal).findings == ()
+    journal.append_signal(vote(1.0, "user:late-comer", after_s=30))
+    assert not is_learned(story_of(journal), "user:late-comer", WINDOW_S)
+    assert close_rest(journal) == 1
+    assert all_joins(journal)[-1][3] == "already_rated"
+
+
+@pytest.mark.parametrize("before_the_close", [True, False])
+def test_only_the_caller_votes_on_a_decision_with_a_caller(journal: Journal, before_the_close: bool) -> None:
+    own = vote_source(CALLER)
+    rows = [vote(0.0, "user", 1), vote(0.0, vote_source("beef" * 16), 2), vote(1.0, own, 3)]
+    assert CALLERS.quality is not None
+    if not before_the_close:
+        close(journal, CALLERS)
+        journal.append(rows)
+    else:
+        journal.append([CALLERS.decision, CALLERS.outcome, *rows])
+    for when in ("waiting", "closed"):
+        learned = [row.source for row in rows if is_learned(story_of(journal), row.source, WINDOW_S)]
+        assert learned == [own], when
+        journal.append_signal(CALLERS.quality)
+        while close_rest(journal):
+            pass
+    assert fates(journal) == [
+        ("user", VoteState.NOT_LEARNED, "other_caller"),
+        (rows[1].source, VoteState.NOT_LEARNED, "other_caller"),
+        (own, VoteState.FOLDED, "complete" if before_the_close else "vote"),
+    ]
+    joined = [join.record for join in (story_of(journal).join, *story_of(journal).vote_joins) if join and join.record]
+    assert [record.rating for record in joined if record.rating is not None] == [1.0]
     assert verify(journal).findings == ()
 
 
-def test_vote_before_the_close_is_part_of_it_and_further_ones_follow(journal: Journal) -> None:
+def test_vote_before_the_close_is_part_of_it_and_further_ones_are_not_learned(journal: Journal) -> None:
     journal.append([SERVED.decision, SERVED.outcome])
     assert journal.append([vote(0.0, "user:b", 2), vote(1.0, "user:a", 1)]) == [Verdict.ACCEPTED] * 2
     assert [state for _, state, _ in fates(journal)] == [VoteState.WAITING] * 2
@@ -153,7 +197,10 @@ def test_vote_before_the_close_is_part_of_it_and_further_ones_follow(journal: Jo
     assert fates(journal) == [("user:a", VoteState.FOLDED, "complete"), ("user:b", VoteState.WAITING, None)]
     assert verify(journal).findings == ()
     assert close_rest(journal) == 1
-    assert fates(journal) == [("user:a", VoteState.FOLDED, "complete"), ("user:b", VoteState.FOLDED, "vote")]
+    assert fates(journal) == [
+        ("user:a", VoteState.FOLDED, "complete"),
+        ("user:b", VoteState.NOT_LEARNED, "already_rated"),
+    ]
     assert verify(journal).findings == ()
 
 
@@ -243,14 +290,17 @@ def test_restart_between_close_and_vote_gives_the_bytes_of_an_uninterrupted_run(
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_predicted_quality_of_the_arm_moves_towards_the_vote(journal: Journal, name: str) -> None:
-    """From the vote in the journal to the snapshot that a gateway takes."""
+    """From the votes in the journal to the snapshot that a gateway takes."""
     predicted = []
-    for step, users in enumerate([0, 8]):
-        if step == 0:
-            close(journal)
-        journal.append([vote(0.0, f"user:{number}") for number in range(users)])
+    assert SERVED.quality is not None
+    for step in range(2):
+        for number in range(8):
+            own = {"decision_id": f"{ID}-{number}"}
+            rows = [replace(SERVED.decision, **own), replace(SERVED.outcome, **own), replace(SERVED.quality, **own)]
+            journal.append(rows if step == 0 else [replace(vote(0.0), **own)])
         life = learner(journal, f"life-{step}")
-        life.step(START_S + 100 * step)
+        while life.step(START_S + 100 * step).more:
+            pass
         life.stop(START_S + 100 * step)
         newest = Snapshots(journal).newest(name)
         assert newest is not None
@@ -285,7 +335,9 @@ def test_finding_and_closing_votes_scans_no_history(journal: Journal) -> None:
     assert [plan for plan in plans if plan.startswith("SCAN")] == []
 
 
-@pytest.mark.parametrize("damage", ["vote lost", "vote never listed", "amends nothing", "rating changed"])
+@pytest.mark.parametrize(
+    "damage", ["vote lost", "vote never listed", "amends nothing", "rating changed", "second vote"]
+)
 def test_verify_finds_a_broken_promise(journal: Journal, damage: str) -> None:
     close(journal)
     journal.append_signal(vote(1.0))
@@ -299,6 +351,9 @@ def test_verify_finds_a_broken_promise(journal: Journal, damage: str) -> None:
             connection.execute(delete(open_joins))
         elif damage == "amends nothing":
             connection.execute(update(joins).where(joins.c.position == 1).values(reason="not_served", record=None))
+        elif damage == "second vote":
+            first = connection.execute(select(joins).where(joins.c.source == "user")).mappings().one()
+            connection.execute(insert(joins).values({**first, "position": 3, "source": "user:b"}))
         else:
             connection.execute(update(signals).where(signals.c.kind == "rating").values(source="somebody"))
     assert verify(journal).findings != ()
