@@ -1,8 +1,12 @@
 """Prompt -> numbers and tokens, cheap enough for every request.
 
 What lives here: one function, `extract`, and the word lists of its schemas. It takes any `str` whatever (NUL, lone
-surrogates, a megabyte) and lets no raw text out: names are of [a-z0-9_] only, so nothing that a caller writes can
-become a label, a namespace or a value in Vowpal Wabbit's text format.
+surrogates, a megabyte), and names are of [a-z0-9_] only, so nothing that a caller writes can become a label, a
+namespace or a value in Vowpal Wabbit's text format.
+
+What is kept of a prompt needs a `key`: without one the tokens are its words, in order. With one they are keyed hashes,
+sorted: a model learns from them as well, but only who has the key can test whether a word was in a prompt, and nobody
+can tell the order. The numbers stay readable in both.
 
 A schema's meaning never changes: a model that learned from "words-1" may only be asked with "words-1". Other words,
 other scales or other names are another schema.
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from hashlib import blake2b
+from hashlib import blake2b, blake2s
 
 from .context import PromptFeatures
 from .errors import UnknownSchema
@@ -62,11 +66,11 @@ _JOINS = _words("and plus with")
 _SILENT = _words("a an the of is are it its this that to in on at")
 
 
-def extract(prompt: str, schema: str = "words-1") -> PromptFeatures:
-    """Features of one prompt; the same text gives the same features in every process and on every machine.
+def extract(prompt: str, schema: str = "words-1", key: bytes | None = None) -> PromptFeatures:
+    """Features of one prompt; the same text and key give the same features in every process and on every machine.
 
-    Numbers are in [0, 1], all names always present; tokens are lower-case words in order of first appearance.
-    Raises UnknownSchema.
+    Numbers are in [0, 1], all names always present. Tokens are lower-case words in order of first appearance; with a
+    `key`, a keyed hash of each, sorted, so that whatever is stored holds no word and no order. Raises UnknownSchema.
     """
     if schema not in SCHEMAS:
         raise UnknownSchema(f"features schema {schema!r} is unknown; known: {', '.join(SCHEMAS)}")
@@ -107,7 +111,8 @@ def extract(prompt: str, schema: str = "words-1") -> PromptFeatures:
         "foreign": 0.0 if text.isascii() else 1.0,
         "plain": float(not (numbers or joins or relations or background or negation or lettering)),
     }
-    return PromptFeatures(schema=schema, numeric=numeric, tokens=_tokens(distinct))
+    tokens = _tokens(distinct)
+    return PromptFeatures(schema=schema, numeric=numeric, tokens=tokens if key is None else _keyed(tokens, key))
 
 
 def _tokens(words: dict[str, None]) -> tuple[str, ...]:
@@ -124,3 +129,12 @@ def _tokens(words: dict[str, None]) -> tuple[str, ...]:
 def _hashed(word: str) -> str:
     """A stable name; no plain word can pose as one, since words are split at `_`."""
     return "h_" + blake2b(word.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+def _keyed(tokens: tuple[str, ...], key: bytes) -> tuple[str, ...]:
+    """Names that only holders of the key can compute. Raises ValueError for an empty key, which would hide nothing."""
+    if not key:
+        raise ValueError("the key of the prompt's tokens is empty; give at least one byte, or None for plain words")
+    short = key if len(key) <= blake2s.MAX_KEY_SIZE else blake2s(key).digest()
+    hashes = (blake2s(token.encode(), key=short, digest_size=6).hexdigest() for token in tokens)
+    return tuple(sorted(f"h_{name}" for name in hashes))

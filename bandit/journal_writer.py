@@ -58,6 +58,7 @@ class JournalWriter:
         self._longest_pause_s = longest_pause_s
         self._clock = clock
         self._queue: deque[_Submission] = deque()
+        self._withdrawn: set[Future[tuple[Verdict, ...]]] = set()
         self._waiting_rows = 0  # queued, or in the group that is being written
         self._closing_by_s: float | None = None
         self._changed = threading.Condition()
@@ -71,7 +72,7 @@ class JournalWriter:
         Raises at once: BadRow or OutOfRange for a row that can never be stored, JournalBusy, JournalClosed; then none
         of the rows was taken. The future raises RowConflict, BadRow or a SignalRefused if a row was refused (the
         others are stored), JournalAway if the database stayed away. Cancelling the future changes nothing: the rows
-        are written.
+        are written; `withdraw` is for those that must not be.
         """
         ready = tuple(checked(row) for row in rows)
         future: Future[tuple[Verdict, ...]] = Future()
@@ -91,6 +92,16 @@ class JournalWriter:
             self._queue.append(_Submission(ready, future, self._clock() + self._patience_s))
             self._changed.notify()
         return future
+
+    def withdraw(self, written: Future[tuple[Verdict, ...]]) -> None:
+        """Write these rows no more: `written`, from `submit`, fails with JournalAway before the next try.
+
+        A commit that holds them and is under way cannot be called back: wait for `written` to know how it ended.
+        """
+        with self._changed:
+            if not written.done():
+                self._withdrawn.add(written)
+                self._changed.notify()
 
     @property
     def waiting_rows(self) -> int:
@@ -135,16 +146,29 @@ class JournalWriter:
     def _collect(self, group: list[_Submission]) -> bool:
         """Fill the group from the queue, waiting for the first; False when all is written and the writer is closed."""
         with self._changed:
+            self._drop_withdrawn(group)
             while not group and not self._queue:
                 if self._closing_by_s is not None:
                     return False
                 self._changed.wait()
+                self._drop_withdrawn(group)
             size = sum(len(submission.rows) for submission in group)
             while self._queue and (not group or size + len(self._queue[0].rows) <= self._group_rows):
                 submission = self._queue.popleft()
                 group.append(submission)
                 size += len(submission.rows)
         return True
+
+    def _drop_withdrawn(self, group: list[_Submission]) -> None:
+        """Take what was withdrawn out of the group and the queue. To be called with the lock held."""
+        if not self._withdrawn:
+            return
+        dropped = [submission for submission in (*group, *self._queue) if submission.future in self._withdrawn]
+        group[:] = [submission for submission in group if submission.future not in self._withdrawn]
+        self._queue = deque(submission for submission in self._queue if submission.future not in self._withdrawn)
+        self._withdrawn.clear()  # the others were answered meanwhile
+        for submission in dropped:
+            self._fail(submission, JournalAway("the rows were withdrawn before they were written"))
 
     def _still_patient(self, group: list[_Submission], error: JournalAway) -> list[_Submission]:
         """The submissions to try again; the future of each that waited long enough gets the error."""
@@ -168,7 +192,7 @@ class JournalWriter:
             if self._closing_by_s is not None:
                 self._changed.wait(min(self._first_pause_s, max(0.0, self._closing_by_s - self._clock())))
             else:
-                self._changed.wait_for(lambda: self._closing_by_s is not None, pause_s)
+                self._changed.wait_for(lambda: self._closing_by_s is not None or bool(self._withdrawn), pause_s)
 
     def _answer(self, submission: _Submission, results: list[Verdict | BanditError]) -> None:
         refusal = next((result for result in results if isinstance(result, BanditError)), None)

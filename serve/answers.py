@@ -28,7 +28,11 @@ def image_body(
     seed: int,
     size_px: tuple[int, int],
 ) -> bytes:
-    """The JSON of an answered request. The images' base64 is copied once, from the replica's bytes into the body."""
+    """The JSON of an answered request. The images' base64 is copied once, from the replica's bytes into the body.
+
+    `arm`, `tier` and `preset` drew the images; `propensity` is the probability with which `decided_arm` was drawn. The
+    two arms differ after a failure, and then the propensity says nothing about the arm that served.
+    """
     native_px = served.images[0].native_size_px
     rest = {
         "size": _written(size_px),
@@ -40,6 +44,7 @@ def image_body(
             "preset": served.arm.preset,
             "arm": served.arm.name,
             "policy": decided.policy,
+            "decided_arm": decided.decision.arm,
             "propensity": decided.decision.propensity,
             "cost_usd": cost_usd,
             "latency_s": round(latency_s, 6),

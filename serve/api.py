@@ -20,6 +20,7 @@ PROMPT_LIMIT_CHARS = 4000
 IMAGES_LIMIT = 10
 CALLER_LIMIT_CHARS = 256
 SEED_LIMIT = 2**63
+TIMEOUT_LEAST_S = 0.2
 _Body = TypeVar("_Body", bound=BaseModel)
 
 # Fields of OpenAI's API that mean nothing here: null and these values are accepted, others refused.
@@ -126,7 +127,8 @@ def feedback_request(body: Mapping[str, Any]) -> FeedbackRequest:
 def timeout_s(header: str | None, limit_s: float) -> float:
     """The deadline: the catalogue's, or the client's x-request-timeout-seconds where that is shorter.
 
-    Ray Serve's proxy cuts a request off at the header's time by itself, in plain text, so ours ends a little before.
+    Ray Serve's proxy cuts a request off at the header's time by itself, in plain text, so ours ends a little before;
+    what leaves no time for that is refused. Raises Refusal.
     """
     if header is None:
         return limit_s
@@ -134,11 +136,12 @@ def timeout_s(header: str | None, limit_s: float) -> float:
         asked_s = float(header)
     except ValueError:
         asked_s = math.nan
-    if not (math.isfinite(asked_s) and asked_s > 0):
+    if not (math.isfinite(asked_s) and asked_s >= TIMEOUT_LEAST_S):
         raise bad_value(
-            "x-request-timeout-seconds", f"x-request-timeout-seconds must be seconds above 0, not {shown(header)}."
+            "x-request-timeout-seconds",
+            f"x-request-timeout-seconds must be seconds, at least {TIMEOUT_LEAST_S}, not {shown(header)}.",
         )
-    return min(limit_s, asked_s - min(0.5, asked_s / 10))
+    return min(limit_s, asked_s - min(0.5, 0.1 + asked_s / 10))
 
 
 def _check_names(given: Mapping[str, Any], known: tuple[str, ...], tolerated: tuple[str, ...] = ()) -> None:
@@ -214,7 +217,7 @@ def _refusal(error: ValidationError) -> Refusal:
     name = str(first["loc"][0]) if first["loc"] else None
     allowed = {
         "n": f"an integer from 1 to {IMAGES_LIMIT}",
-        "seed": "an integer from 0 to 2**63 - 1",
+        "seed": f"an integer from 0 to {SEED_LIMIT - 1}",
         "output_compression": "an integer from 0 to 100",
         "output_format": "png, webp or jpeg",
         "response_format": "b64_json",

@@ -16,6 +16,7 @@ from ray.serve import Application
 
 from .catalogue import Catalogue, TierEntry, load_catalogue
 from .gateway_app import GatewayPlace, GatewayReplica
+from .journal_file import make_private
 from .learner_app import LearnerReplica
 from .names import (
     GATEWAY,
@@ -93,7 +94,7 @@ def applications(catalogue: Catalogue, settings: Settings) -> Mapping[str, Deplo
 
 def gateway_application(catalogue: Catalogue, settings: Settings) -> Application:
     """See `gateway`."""
-    url = journal_url(catalogue, settings)
+    url = _private_journal_url(catalogue, settings)
     limits = catalogue.gateway
     place = GatewayPlace(
         journal_url=url,
@@ -126,7 +127,7 @@ def learner_application(catalogue: Catalogue, settings: Settings) -> Application
         graceful_shutdown_timeout_s=_STOP_S,
         health_check_period_s=_HEALTH_EVERY_S,
         max_constructor_retry_count=_CONSTRUCTOR_TRIES,
-    ).bind(catalogue.to_json(), journal_url(catalogue, settings))
+    ).bind(catalogue.to_json(), _private_journal_url(catalogue, settings))
 
 
 def scorer_application(catalogue: Catalogue) -> Application:
@@ -168,6 +169,12 @@ def tier_application_of(entry: TierEntry) -> Application:
 def journal_url(catalogue: Catalogue, settings: Settings) -> str:
     """The settings' journal before the catalogue's; a SQLite path made absolute."""
     return absolute_journal_url(settings.journal_url or catalogue.journal.url)
+
+
+def _private_journal_url(catalogue: Catalogue, settings: Settings) -> str:
+    url = journal_url(catalogue, settings)
+    make_private(url)
+    return url
 
 
 def _read(arguments: Arguments) -> tuple[Catalogue, Settings]:

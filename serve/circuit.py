@@ -46,7 +46,7 @@ class Circuit:
         self._opened_s = None
 
     def failed(self) -> None:
-        """A replica died, answered late, or could not draw."""
+        """A replica died, could not draw, or was late though it had time enough."""
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= self._limit:
             self._opened_s = self._clock()

@@ -23,6 +23,7 @@ from .tier_app import Drawn, Work
 
 logger = logging.getLogger("ray.serve")
 
+_PATIENT_FACTOR = 3.0  # times its expected service time: an arm that is late after less than that may be sound
 _PAUSE_S = 0.2  # before asking a tier again whose replica has just died
 
 
@@ -76,9 +77,12 @@ class Dispatcher:
         pinned: bool,
         deadline_s: float,
         attempts: list[Attempt],
+        hurried: bool = False,
     ) -> Served:
         """All `works` on one arm, by `deadline_s` on the monotonic clock. Raises NotServed.
 
+        `hurried`: the caller shortened the deadline. Then a late arm is held against its tier, for all callers, only
+        if it had time enough.
         `attempts` is filled as they end, so that a cancelled caller can still record them.
         """
         by_name = {arm.name: arm for arm in arms}
@@ -95,7 +99,8 @@ class Dispatcher:
             tried = {arm.tier, *(attempt.tier for attempt in attempts)}
             others_left = not pinned and any(other.tier not in tried and other.available for other in arms)
             try:
-                error = await self._attempt(works, arm, images, attempt_timeout_s(rest_s, others_left=others_left))
+                timeout_s = attempt_timeout_s(rest_s, others_left=others_left)
+                error = await self._attempt(works, arm, images, timeout_s, hurried=hurried)
             except asyncio.CancelledError:
                 attempts.append(Attempt(name, arm.tier, "cancelled", time.monotonic() - started_s))
                 raise
@@ -110,7 +115,7 @@ class Dispatcher:
         raise NotServed(attempts)
 
     async def _attempt(
-        self, works: Sequence[Work], arm: ArmContext, images: dict[int, Drawn], timeout_s: float
+        self, works: Sequence[Work], arm: ArmContext, images: dict[int, Drawn], timeout_s: float, *, hurried: bool
     ) -> Failure | None:
         """Draw what is still missing. None: all there. Otherwise what went wrong first; the rest is cancelled."""
         call = self._calls[arm.tier]
@@ -128,7 +133,9 @@ class Dispatcher:
                 failure = await self._attempt_side_by_side(works, arm, images, missing, timeout_s)
         if failure is None:
             self._board.served(arm.name, max(image.service_s for image in images.values()))
-        elif failure != "full":
+        elif failure != "full" and not (
+            failure == "late" and hurried and timeout_s < _PATIENT_FACTOR * _expected_s(arm, len(missing))
+        ):
             self._board.failed(arm.tier)
         return failure
 
@@ -151,6 +158,11 @@ class Dispatcher:
             else:
                 images[tasks[task]] = task.result()
         return failures[0] if failures else None
+
+
+def _expected_s(arm: ArmContext, images: int) -> float:
+    """Seconds that `images` of this arm should take on idle replicas."""
+    return arm.service_s * max(1.0, images / arm.replicas)
 
 
 def _failure_of(error: BaseException) -> Failure:

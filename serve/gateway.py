@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bandit.backlog import Backlog, read_backlog
 from bandit.context import Context, Weights
-from bandit.errors import Contradiction, NoArmAvailable, UnknownDecision
-from bandit.features import extract
-from bandit.journal import Journal
+from bandit.errors import Contradiction, JournalAway, NoArmAvailable, UnknownDecision
+from bandit.journal import Health, Journal
 from bandit.rows import DecisionRow, OutcomeRow, SignalRow, Verdict
 from bandit.signals import SignalKind
-from bandit.votes import is_learned
+from bandit.votes import is_learned, vote_source
 
 from .answers import decision_body, image_body, image_headers, model_body, models_body
 from .api import SEED_LIMIT, ImageRequest, Offer, feedback_request, image_request, timeout_s
@@ -34,6 +34,9 @@ from .recording import Recorder, Written, attempt_rows
 from .routing import Attempt
 from .scoring import ScoreCall, Scoring, ToScore
 from .tier_app import Work
+
+_BEHIND_SNAPSHOTS = 6  # a learner that missed so many times to publish is taken for stopped ...
+_BEHIND_LEAST_S = 30.0  # ... but not sooner than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +98,24 @@ class Gateway:
         if self._admitted >= self._admitted_limit:
             raise overloaded(f"{self._admitted} requests are being served; this gateway takes no more of them now.")
         request = image_request(body, self.offer)
-        deadline_s = started_s + timeout_s(timeout_header, self._catalogue.gateway.deadline_s)
+        limit_s = timeout_s(timeout_header, self._catalogue.gateway.deadline_s)
+        hurried = limit_s < self._catalogue.gateway.deadline_s
         self._recorder.check()
         self._admitted += 1
         try:
             asked = self._decide(request, started_s)
-            return await self._serve(asked, deadline_s)
+            return await self._serve(asked, started_s + limit_s, hurried=hurried)
         finally:
             self._admitted -= 1
 
     async def feedback(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST /v1/feedback: `learned` says whether this rating was learned or is going to be. Raises Refusal.
 
-        Not learned are ratings of what was not served, and those that come `learning.vote_window_s` after the answer.
+        Learned is the first rating of a decision, and if its request named a `user`, the first by that user. Not
+        learned are all others, ratings of what was not served, and those that come `learning.vote_window_s` after it.
         """
         feedback = feedback_request(body)
-        source = "user" if feedback.user is None else f"user:{self._recorder.hashed(feedback.user)[:32]}"
+        source = vote_source(None if feedback.user is None else self._recorder.hashed(feedback.user))
         row = SignalRow(feedback.decision_id, SignalKind.RATING.value, source, feedback.rating, time.time())
         if not _is_id(feedback.decision_id):
             raise _unknown_decision(feedback.decision_id)
@@ -153,38 +158,71 @@ class Gateway:
         return model_body(name, self._started_s)
 
     async def health(self) -> tuple[bool, dict[str, Any]]:
-        """GET /healthz: whether requests can be served now, and what each part says."""
-        journal = await asyncio.to_thread(self._journal.health)
+        """GET /healthz: whether requests can be served now, and what each part says.
+
+        Degraded: a tier is away, what was measured is not learned, or images are not scored; requests are served.
+        """
+        journal, backlog = await asyncio.to_thread(self._read_journal)
+        learning = self._catalogue.learning
+        behind_s = max(_BEHIND_LEAST_S, _BEHIND_SNAPSHOTS * learning.snapshot_after_s)
+        behind = backlog is not None and backlog.is_behind(behind_s)
         tiers = self.board.tiers()
         loaded = self.decider.loaded
         up = journal.reachable and any(self.board.is_available(tier) for tier in tiers)
-        whole = up and all(self.board.is_available(tier) for tier in tiers)
+        whole = up and not behind and not self.scoring.failing and all(map(self.board.is_available, tiers))
         return up, {
             "status": "ok" if whole else "degraded" if up else "down",
             "tiers": {
                 name: {"replicas": load.replicas, "in_flight": load.in_flight, "circuit": load.circuit}
                 for name, load in tiers.items()
             },
-            "journal": {"reachable": journal.reachable, "backend": journal.backend},
+            "journal": {
+                "reachable": journal.reachable,
+                "backend": journal.backend,
+                "waiting_rows": self._recorder.waiting_rows,
+                "lost_rows": self._recorder.lost_rows,
+            },
             "policy": {
                 "name": loaded.policy.name,
                 "snapshot_version": loaded.version,
                 "snapshot_age_s": age_s(loaded),
                 "fallbacks": self.decider.fallbacks,
             },
+            "learning": None
+            if backlog is None
+            else {
+                "behind": behind,
+                "unfolded_joins": backlog.unfolded_joins,
+                "waited_s": backlog.waited_s,
+                "snapshot_age_s": backlog.snapshot_age_s,
+            },
             "scoring": {
+                "failing": self.scoring.failing,
                 "waiting": self.scoring.waiting,
                 "dropped": self.scoring.dropped,
                 "failed": self.scoring.failed,
             },
         }
 
+    def _read_journal(self) -> tuple[Health, Backlog | None]:
+        health = self._journal.health()
+        try:
+            backlog = read_backlog(
+                self._journal,
+                self.decider.loaded.policy.name,
+                now_s=time.time(),
+                join_window_s=self._catalogue.learning.join_window_s,
+            )
+        except JournalAway:
+            backlog = None
+        return health, backlog
+
     def _decide(self, request: ImageRequest, started_s: float) -> _Asked:
         names = self.offer.models[request.model]
         if request.size != "auto":
             names = tuple(name for name in names if request.size in self.offer.sizes[name])
         context = Context(
-            features=extract(request.prompt),
+            features=self._recorder.features(request.prompt),
             arms=self.board.arms(names, patient=request.model != "auto"),
             weights=self._weights[request.quality],
         )
@@ -201,7 +239,7 @@ class Gateway:
         seed = secrets.randbelow(SEED_LIMIT) if request.seed is None else request.seed
         return _Asked(request, decision_id, created_s, started_s, seed, context, decided)
 
-    async def _serve(self, asked: _Asked, deadline_s: float) -> ImageAnswer:
+    async def _serve(self, asked: _Asked, deadline_s: float, *, hurried: bool) -> ImageAnswer:
         request, attempts = asked.request, list[Attempt]()
         size_px = self.offer.sizes_px.get(request.size)
         works = [
@@ -224,6 +262,7 @@ class Gateway:
                 pinned=request.model != "auto",
                 deadline_s=deadline_s,
                 attempts=attempts,
+                hurried=hurried,
             )
         except asyncio.CancelledError:
             self._recorder.write_unawaited(self._outcome_row(asked, "cancelled", attempts))

@@ -27,9 +27,10 @@ from .catalogue import Catalogue
 from .deciding import Decider, build_policy
 from .gateway import Gateway
 from .http_app import http_app
+from .journal_file import make_private
 from .load import LoadBoard
 from .names import SCORER, SCORER_DEPLOYMENT, TIER_DEPLOYMENT, tier_application
-from .recording import WAIT_S, Recorder
+from .recording import BUSY_TIMEOUT_S, WAIT_S, Recorder
 from .tier_app import Drawn, Work
 from .watch import REPLICAS_EVERY_S, SNAPSHOT_EVERY_S, ReplicasLook, SnapshotLook, Watch
 
@@ -49,9 +50,9 @@ class GatewayReplica:
 
     def __init__(self, place: GatewayPlace) -> None:
         self._place = place
-        self._journal = Journal.open(place.journal_url)
-        # The writer gives a row up before its caller does, so that a refused request leaves no row that says served.
-        self._writer = JournalWriter(self._journal, patience_s=WAIT_S - 1)
+        make_private(place.journal_url)
+        self._journal = Journal.open(place.journal_url, busy_timeout_s=BUSY_TIMEOUT_S)
+        self._writer = JournalWriter(self._journal, patience_s=WAIT_S)
         self._recorder = Recorder(self._writer, place.salt, keep_prompts=place.keep_prompts)
         self._watches: tuple[Watch, ...] = ()
         self._gateway: Gateway | None = None

@@ -96,7 +96,7 @@ class LoadBoard:
         self._service_s[arm] += _NEWEST_SHARE * (service_s - self._service_s[arm])
 
     def failed(self, tier: str) -> None:
-        """A tier's replica died, was late, or could not draw."""
+        """A tier's replica died, could not draw, or was late though it had time enough."""
         self._circuits[tier].failed()
 
     def set_replicas(self, replicas: Mapping[str, int]) -> None:

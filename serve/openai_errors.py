@@ -8,6 +8,7 @@ request would be refused again.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -76,6 +77,9 @@ def unavailable(message: str, code: str, retry_after_s: float = 2.0) -> Refusal:
 
 
 def shown(value: object) -> str:
-    """A value as an error message shows it: short, plain ASCII, never a whole prompt."""
-    text = ascii(value)
+    """A value as an error message shows it: in JSON's words, short, plain ASCII, never a whole prompt."""
+    try:
+        text = ascii(value) if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        text = type(value).__name__
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}... ({len(text)} characters)"

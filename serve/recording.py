@@ -2,6 +2,7 @@
 
 Declared behaviour without a journal: nothing that is acknowledged is ever unrecorded, so a request whose rows do not
 become durable in time is refused with 503, and for a moment after that new requests are refused before any work.
+What was refused so is withdrawn from the writer, so that no row says later that it was served.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from bandit import rows
+from bandit.context import PromptFeatures
 from bandit.errors import BadRow, BanditError, JournalError, RowConflict
+from bandit.features import extract
 from bandit.journal_writer import JournalWriter
 from bandit.rows import DecisionRow, OutcomeRow, Row, SignalRow, Verdict
 
@@ -24,13 +27,18 @@ from .routing import Attempt
 logger = logging.getLogger("ray.serve")
 
 WAIT_S = 5.0  # for the journal, before a request is refused
+BUSY_TIMEOUT_S = 2.0  # of one try to write, so that a commit under way ends soon
+_LAST_COMMIT_S = BUSY_TIMEOUT_S + 0.5  # for that commit, after the wait is over
 _REFUSED_AT_ONCE_S = 1.0  # after a row was given up
 
 Written = Future[tuple[Verdict, ...]]
 
 
 class Recorder:
-    """Hands rows to the writer. `salt` keys the hashes of prompts and callers; raw prompts stay out by default."""
+    """Hands rows to the writer. `salt` keys the hashes of prompts, their words and callers.
+
+    By default a prompt leaves its hash, the sorted keyed hashes of its words, and counts such as its length.
+    """
 
     def __init__(
         self,
@@ -39,12 +47,14 @@ class Recorder:
         *,
         keep_prompts: bool = False,
         wait_s: float = WAIT_S,
+        last_commit_s: float = _LAST_COMMIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._writer = writer
         self._salt = salt
         self._keep_prompts = keep_prompts
         self._wait_s = wait_s
+        self._last_commit_s = last_commit_s
         self._clock = clock
         self._away_until_s = -1.0
         self.lost_rows = 0  # rows that nobody waited for and that were not written
@@ -57,6 +67,15 @@ class Recorder:
     def prompt(self, prompt: str) -> str | None:
         """The prompt where the operator keeps prompts, else None."""
         return prompt if self._keep_prompts else None
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows taken and not yet durable."""
+        return self._writer.waiting_rows
+
+    def features(self, prompt: str) -> PromptFeatures:
+        """What the policy sees and the journal keeps of a prompt: no word of it, whatever `keep_prompts` says."""
+        return extract(prompt, key=self._salt)
 
     def hashed(self, text: str) -> str:
         """A stable name of a text, which only holders of the salt can compare with others."""
@@ -72,17 +91,27 @@ class Recorder:
             raise self._noted_away(error) from error
 
     async def durable(self, *written: Written) -> list[Verdict]:
-        """Wait until the rows are on disk. Raises Refusal if that takes too long, SignalRefused as the journal does."""
+        """Wait until the rows are on disk. Raises Refusal if that takes too long, SignalRefused as the journal does.
+
+        Rows that were refused are withdrawn. A commit that is under way when the wait ends decides for itself: if it
+        succeeds within `last_commit_s`, so does this. Only one that hangs for longer, as PostgreSQL's may behind a
+        broken network, can still store rows of a refused request.
+        """
         try:
-            async with asyncio.timeout(self._wait_s):
-                verdicts = [await asyncio.wrap_future(future) for future in written]
-        except TimeoutError as error:
-            raise self._noted_away(error) from error
+            try:
+                return await _all(written, self._wait_s)
+            except TimeoutError:
+                self._withdraw(written)
+                return await _all(written, self._last_commit_s)
         except (BadRow, RowConflict):
             raise
-        except JournalError as error:
+        except (TimeoutError, JournalError) as error:
+            self._withdraw(written)  # also those behind the one that failed
             raise self._noted_away(error) from error
-        return [verdict for (verdict,) in verdicts]
+
+    def _withdraw(self, written: Sequence[Written]) -> None:
+        for future in written:
+            self._writer.withdraw(future)
 
     def write_unawaited(self, row: Row) -> None:
         """Queue a row that nobody waits for; what is not written is counted."""
@@ -103,6 +132,11 @@ class Recorder:
         logger.error("journal: %s: %s", type(error).__name__, error)
         self._away_until_s = self._clock() + _REFUSED_AT_ONCE_S
         return _away()
+
+
+async def _all(written: Sequence[Written], wait_s: float) -> list[Verdict]:
+    async with asyncio.timeout(wait_s):
+        return [verdict for future in written for verdict in await asyncio.wrap_future(future)]
 
 
 def attempt_rows(attempts: Sequence[Attempt]) -> tuple[rows.Attempt, ...]:

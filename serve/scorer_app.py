@@ -13,9 +13,9 @@ from ray import serve
 
 from replicas.scorer import Scorer
 
+from .scoring import BATCH
 from .torch_threads import limit_torch_threads
 
-_BATCH = 8  # requests
 _BATCH_WAIT_S = 0.01
 
 
@@ -40,7 +40,7 @@ class ScorerReplica:
         """[H, W, 3] uint8 each -> a score in [0, 1] each."""
         return await self._score(_ToScore(images, prompt))
 
-    @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=_BATCH_WAIT_S)
+    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=_BATCH_WAIT_S)
     async def _score(self, batch: list[_ToScore]) -> list[list[float]]:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._score_now, batch)
 

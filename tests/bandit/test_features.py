@@ -112,3 +112,25 @@ def test_extract_reads_only_the_beginning_of_long_text() -> None:
 def test_extract_refuses_an_unknown_schema_and_lists_the_known() -> None:
     with pytest.raises(UnknownSchema, match="words-1"):
         extract("a cat", schema="words-9")
+
+
+def test_extract_with_a_key_keeps_numbers_but_neither_words_nor_their_order() -> None:
+    prompt = "a zebra above two Xylophones 猫"
+    plain, keyed = extract(prompt), extract(prompt, key=b"salt")
+    assert keyed.numeric == plain.numeric
+    assert len(keyed.tokens) == len(plain.tokens)
+    assert all(re.fullmatch("h_[0-9a-f]{12}", token) for token in keyed.tokens)
+    assert list(keyed.tokens) == sorted(keyed.tokens)
+    assert not set(keyed.tokens) & set(plain.tokens)
+
+
+def test_extract_with_a_key_gives_the_same_word_the_same_name_under_that_key_only() -> None:
+    cat = extract("a cat", key=b"salt").tokens
+    assert set(cat) < set(extract("the dog and the CAT", key=b"salt").tokens)
+    assert cat != extract("a cat", key=b"pepper").tokens
+    assert extract("a cat", key=b"x" * 100).tokens != extract("a cat", key=b"x" * 101).tokens
+
+
+def test_extract_refuses_an_empty_key() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        extract("a cat", key=b"")

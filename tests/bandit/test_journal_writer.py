@@ -228,3 +228,30 @@ def test_many_threads_submit_and_nothing_is_lost_or_doubled(journal: Journal) ->
     assert count(journal) == 400
     with journal.read() as connection:
         assert connection.scalar(select(func.count()).select_from(outcomes)) == 400
+
+
+def test_withdrawn_rows_are_not_written_unless_their_commit_is_under_way(journal: Journal) -> None:
+    gate = Gate(journal)
+    with JournalWriter(gate) as writer:  # type: ignore[arg-type]
+        begun = writer.submit([fake_request(1).decision])
+        wait_until(lambda: not writer._queue)  # the thread has taken it and stands at the gate
+        queued, kept = (writer.submit([fake_request(number).decision]) for number in (2, 3))
+        writer.withdraw(begun)
+        writer.withdraw(queued)
+        gate.open.set()
+        assert begun.result(30) == kept.result(30) == (Verdict.ACCEPTED,)
+        assert isinstance(queued.exception(30), JournalAway)
+        assert writer.waiting_rows == 0
+    assert count(journal) == 2
+
+
+def test_withdrawn_rows_are_not_tried_again(journal: Journal) -> None:
+    blocker = journal.write()
+    blocker.__enter__()
+    with JournalWriter(journal, first_pause_s=30, longest_pause_s=30) as writer:
+        written = writer.submit([fake_request(1).decision])
+        wait_until(lambda: not writer._queue)
+        writer.withdraw(written)
+        assert isinstance(written.exception(20), JournalAway)
+        blocker.__exit__(None, None, None)
+    assert count(journal) == 0

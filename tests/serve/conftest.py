@@ -1,4 +1,4 @@
-"""Rows of a made-up demo run, and a gateway without tiers, that several tests of the demo share."""
+"""Rows of a made-up demo run, a gateway without tiers, and one with fake tiers, that several tests share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from random import Random
 from threading import Thread
 from typing import Any
@@ -19,6 +20,7 @@ from bandit.context import Weights
 from bandit.utility import utility
 from replicas.scenes.prompts import KINDS
 from serve.demo_rows import AUTO, Row
+from tests.serve.in_process_gateway import Setting
 
 ARMS = ("gan@fast", "diffusion@draft", "diffusion@standard", "flow@standard")
 _QUALITY = {
@@ -155,3 +157,20 @@ def fake_gateway() -> Iterator[FakeGateway]:
     gateway = FakeGateway()
     yield gateway
     gateway.close()
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    made = Setting(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+    """One gateway for all requests that must leave no trace."""
+    made = Setting(tmp_path_factory.mktemp("refusing"))
+    yield made
+    assert made.rows("SELECT count(*) FROM decisions") == [(0,)]
+    assert not any(tier.works for tier in made.tiers.values())
+    made.close()

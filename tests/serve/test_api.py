@@ -166,7 +166,7 @@ def test_feedback_request_refuses_unknown_field() -> None:
         feedback_request({"decision_id": "d", "rating": 1, "reward": 1})
 
 
-@pytest.mark.parametrize("header", ["0", "-1", "nan", "inf", "soon", ""])
+@pytest.mark.parametrize("header", ["0", "0.001", "0.19", "-1", "nan", "inf", "soon", ""])
 def test_timeout_s_refuses_what_is_no_time(header: str) -> None:
     with pytest.raises(Refusal):
         timeout_s(header, 60)
@@ -176,7 +176,9 @@ def test_timeout_s_is_the_shorter_of_both_and_ends_before_the_proxy_does() -> No
     assert timeout_s(None, 60) == 60
     assert timeout_s("600", 60) == 60
     assert timeout_s("10", 60) == 9.5
-    assert timeout_s("1", 60) == 0.9
+    assert timeout_s("1", 60) == 0.8
+    assert timeout_s("0.5", 60) == pytest.approx(0.35)
+    assert timeout_s("0.2", 60) == pytest.approx(0.08)
 
 
 @pytest.mark.parametrize(
@@ -203,3 +205,13 @@ def test_parse_json_object_refuses(raw: bytes) -> None:
 
 def test_parse_json_object_takes_the_last_of_duplicate_keys() -> None:
     assert parse_json_object(b'{"n": 1, "n": 2}') == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "null"), (True, "true"), ([False, None], "[false, null]"), ("None", "'None'"), (float("nan"), "NaN")],
+)
+def test_refusals_show_values_as_json_has_them(value: object, words: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        feedback_request({"decision_id": "d", "rating": value})
+    assert caught.value.message.endswith(f"not {words}.")

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from random import Random
 
 import numpy as np
 import pytest
 
-from serve.scoring import QUEUED, Scoring, ToScore
+from serve.scoring import BATCH, FAILING_IN_A_ROW, QUEUED, Scoring, ToScore
 
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
 
@@ -31,22 +32,67 @@ def test_the_mean_score_of_a_decision_is_noted() -> None:
     assert sorted(noted) == [("a", 0.5), ("b", 0.25)]
 
 
-def test_the_oldest_are_dropped_and_counted_when_too_many_wait() -> None:
+def test_too_many_are_dropped_at_random_and_counted() -> None:
     noted: list[str] = []
 
     async def score(images: Sequence[np.ndarray], prompt: str) -> Sequence[float]:
         return [0.5]
 
     async def play() -> Scoring:
-        scoring = Scoring(score, lambda name, _: noted.append(name))
-        for number in range(QUEUED + 3):
+        scoring = Scoring(score, lambda name, _: noted.append(name), Random(3))
+        for number in range(4 * QUEUED):
             scoring.add(job(str(number)))
         await scoring.drain()
         return scoring
 
-    scoring = asyncio.run(play())
-    assert scoring.dropped == 3
-    assert [int(name) for name in noted] == list(range(3, QUEUED + 3))
+    assert asyncio.run(play()).dropped == 3 * QUEUED
+    assert len(noted) == QUEUED
+    early = sum(int(name) < 2 * QUEUED for name in noted)
+    assert 0 < early < QUEUED, "neither the oldest nor the newest are always the ones dropped"
+
+
+def test_so_many_calls_run_side_by_side_that_the_scorers_batch_fills() -> None:
+    running = most = 0
+
+    async def score(images: Sequence[np.ndarray], prompt: str) -> Sequence[float]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return [0.5]
+
+    async def play() -> None:
+        scoring = Scoring(score, lambda *_: None)
+        for number in range(QUEUED):
+            scoring.add(job(str(number)))
+        await scoring.drain()
+
+    asyncio.run(play())
+    assert most == BATCH
+
+
+def test_failing_is_a_scorer_that_failed_several_times_in_a_row() -> None:
+    away = True
+
+    async def score(images: Sequence[np.ndarray], prompt: str) -> Sequence[float]:
+        if away:
+            raise RuntimeError
+        return [0.5]
+
+    async def play() -> None:
+        nonlocal away
+        scoring = Scoring(score, lambda *_: None)
+        for count in range(1, FAILING_IN_A_ROW + 1):
+            scoring.add(job("bad"))
+            await scoring.drain()
+            assert scoring.failing == (count == FAILING_IN_A_ROW)
+        away = False
+        scoring.add(job("good"))
+        await scoring.drain()
+        assert not scoring.failing
+
+    asyncio.run(play())
 
 
 @pytest.mark.parametrize("error", [RuntimeError("scorer is away"), TimeoutError()])
