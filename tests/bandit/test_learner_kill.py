@@ -110,7 +110,7 @@ def test_killed_learner_ends_with_the_bytes_of_an_uninterrupted_one(tmp_path: Pa
     assert len({(row["decision_id"], row["source"]) for row in rows}) == len(rows)
     assert len([row for row in rows if not row["source"]]) == requests
     assert len([row for row in rows if row["reason"] == "vote"]) > 20
-    assert {row["reason"] for row in rows} == {"complete", "window", "not_served", "vote"}
+    assert {row["reason"] for row in rows} == {"complete", "window", "not_served", "vote", "other_caller"}
 
     fold = Fold(lambda: build(POLICY), "words-1")
     assert fold.learn(rows) == []
