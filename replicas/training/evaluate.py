@@ -33,11 +33,12 @@ from replicas.scenes.prompts import KINDS, Scene, sample_scene
 from replicas.scenes.render import render_many
 from replicas.tier import GenerationRequest, Tier
 
+# As in the embedded catalogue (a test compares them).
 TIERS: Mapping[str, tuple[type[Tier], Mapping[str, Any]]] = {
-    "gan": (GanTier, {}),
-    "diffusion@draft": (EmbeddedLatentDiffusion, {"steps": 4, "guidance": 3.0}),
-    "diffusion@standard": (EmbeddedLatentDiffusion, {"steps": 12, "guidance": 3.0}),
-    "flow": (FlowTier, {"guidance": 2.0}),
+    "gan@fast": (GanTier, {}),
+    "diffusion@draft": (EmbeddedLatentDiffusion, {"steps": 4, "guidance": 1.5}),
+    "diffusion@standard": (EmbeddedLatentDiffusion, {"steps": 10, "guidance": 1.5}),
+    "flow@standard": (FlowTier, {"guidance": 1.0, "temperature": 1.0}),
 }
 
 
