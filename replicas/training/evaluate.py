@@ -37,7 +37,7 @@ from replicas.tier import GenerationRequest, Tier
 TIERS: Mapping[str, tuple[type[Tier], Mapping[str, Any]]] = {
     "gan@fast": (GanTier, {}),
     "diffusion@draft": (EmbeddedLatentDiffusion, {"steps": 4, "guidance": 1.5}),
-    "diffusion@standard": (EmbeddedLatentDiffusion, {"steps": 10, "guidance": 1.5}),
+    "diffusion@standard": (EmbeddedLatentDiffusion, {"steps": 8, "guidance": 1.5}),
     "flow@standard": (FlowTier, {"guidance": 1.0, "temperature": 1.0}),
 }
 

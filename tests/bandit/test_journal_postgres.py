@@ -28,6 +28,7 @@ from bandit.rows import DecisionRow, SignalRow, Verdict
 from bandit.snapshots import Snapshots
 from bandit.tables import metadata
 from bandit.verify import verify
+from bandit.votes import vote_source
 
 pytestmark = pytest.mark.postgres
 
@@ -181,7 +182,7 @@ def test_take_over_waits_for_the_transaction_that_checked_the_lease(journal: Jou
 def test_vote_that_races_with_the_closing_of_its_join_is_learned_once(journal: Journal) -> None:
     """It said 'accepted' and was in no record when both transactions ran at once."""
     decision, outcome, quality = served()
-    rating = SignalRow(decision.decision_id, "rating", "user", 1.0, START_S)
+    rating = SignalRow(decision.decision_id, "rating", vote_source(decision.caller_hash), 1.0, START_S)
     journal.append([decision, outcome, quality])  # type: ignore[list-item]
     verdicts: list[object] = []
     thread = threading.Thread(target=lambda: verdicts.append(journal.append_signal(rating)))
@@ -267,7 +268,8 @@ def test_learners_take_turns_while_writers_write(journal: Journal) -> None:
     with journal.read() as connection:
         rows = joins_after(connection, 0, 1000)
     assert len([row for row in rows if not row["source"]]) == 300
-    assert len([row for row in rows if row["reason"] == "vote"]) > 20
+    # A vote that came before its join closed is in that join: how many have one of their own depends on the race.
+    assert len([row for row in rows if row["source"]]) > 5
     fold.learn(rows)
     newest = Snapshots(journal).newest("vowpal")
     assert newest is not None
