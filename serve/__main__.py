@@ -77,8 +77,8 @@ def generate(
         print(path)
     why = answer["switchboard"]
     print(
-        f"{why['arm']} by {why['policy']} (probability {why['propensity']:.2f}), {why['latency_s']:.2f} s, "
-        f"{why['cost_usd']:.2g} USD, seed {why['seed']}, decision {why['decision_id']}"
+        f"{why['arm']} by {why['policy']} ({why['decided_arm']} drawn with probability {why['propensity']:.2f}), "
+        f"{why['latency_s']:.2f} s, {why['cost_usd']:.2g} USD, seed {why['seed']}, decision {why['decision_id']}"
     )
 
 

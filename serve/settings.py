@@ -4,7 +4,7 @@
     SWITCHBOARD_JOURNAL_URL        SQLAlchemy URL of the journal    the catalogue's
     SWITCHBOARD_HOST, _PORT        where `up` listens               127.0.0.1, 8000
     SWITCHBOARD_URL                where `generate`, `status` ask   http://127.0.0.1:8000
-    SWITCHBOARD_KEEP_PROMPTS       1: raw prompts go to the journal 0: only features and a salted hash
+    SWITCHBOARD_KEEP_PROMPTS       1: raw prompts go to the journal 0: counts, and keyed hashes of prompt and words
     SWITCHBOARD_SALT               salt of those hashes             kept in a file beside a SQLite journal
 
 Replicas get these as values from `app.py`; only a process that somebody started by hand reads them.
