@@ -1,5 +1,10 @@
 """The embedded catalogue serves what was measured, and prices it by what it takes to draw."""
 
+import json
+from pathlib import Path
+
+import pytest
+
 from replicas.training.evaluate import TIERS
 from serve.catalogue import load_catalogue
 
@@ -11,6 +16,11 @@ def test_presets_are_those_that_were_evaluated():
         for name, preset in tier.presets.items()
     }
     assert served == {name: dict(options) for name, (_, options) in TIERS.items()}
+
+
+def test_service_times_are_those_measured(root: Path):
+    seconds = json.loads((root / "docs" / "models.json").read_text(encoding="utf-8"))["seconds"]
+    assert {arm.name: arm.service_s for arm in load_catalogue().arms()} == pytest.approx(seconds, rel=0.1)
 
 
 def test_price_is_seconds_times_one_hourly_rate():
