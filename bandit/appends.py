@@ -79,7 +79,7 @@ def decision_values(row: DecisionRow) -> dict[str, Any]:
         "features_schema": context.features.schema,
         "features": features_to_json(context.features),
         "arms": [arm_to_json(arm) for arm in context.arms],
-        "weights": weights_to_json(context.weights),
+        "weights": weights_to_json(context.weights, context.limits),
         "probabilities": dict(decision.probabilities),
         "predictions": predictions_to_json(decision.predictions),
         "arm": decision.arm,

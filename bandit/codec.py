@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .context import ArmContext, Context, Decision, Prediction, PromptFeatures, Record, Weights
+from .context import ArmContext, Context, Decision, Limits, Prediction, PromptFeatures, Record, Weights
 from .errors import BadRow
 
 Json = dict[str, Any]
@@ -22,7 +22,8 @@ def to_text(value: object) -> str:
 
 def features_to_json(features: PromptFeatures) -> Json:
     """Without the schema's name, which has a column of its own."""
-    return {"numeric": dict(features.numeric), "tokens": list(features.tokens)}
+    value: Json = {"numeric": dict(features.numeric), "tokens": list(features.tokens)}
+    return value | {"vector": list(features.vector)} if features.vector else value
 
 
 def arm_to_json(arm: ArmContext) -> Json:
@@ -40,12 +41,16 @@ def arm_to_json(arm: ArmContext) -> Json:
     }
 
 
-def weights_to_json(weights: Weights) -> Json:
-    return {
+def weights_to_json(weights: Weights, limits: Limits) -> Json:
+    """What the caller asked for: weights and, under a key of their own where there are any, limits."""
+    value: Json = {
         "quality": weights.quality,
         "latency_per_s": weights.latency_per_s,
         "cost_per_usd": weights.cost_per_usd,
     }
+    if limits != Limits():
+        value["limits"] = {"latency_s": limits.latency_s, "cost_usd": limits.cost_usd}
+    return value
 
 
 def predictions_to_json(predictions: Mapping[str, Prediction]) -> Json:
@@ -63,12 +68,18 @@ def predictions_to_json(predictions: Mapping[str, Prediction]) -> Json:
 def context_from_json(features_schema: str, features: Json, arms: list[Json], weights: Json) -> Context:
     """The context from its columns. Raises BadRow if they do not hold one."""
     try:
+        asked = dict(weights)
+        limits = asked.pop("limits", {})
         return Context(
             features=PromptFeatures(
-                schema=features_schema, numeric=dict(features["numeric"]), tokens=tuple(features["tokens"])
+                schema=features_schema,
+                numeric=dict(features["numeric"]),
+                tokens=tuple(features["tokens"]),
+                vector=tuple(features.get("vector", ())),
             ),
             arms=tuple(ArmContext(**arm) for arm in arms),
-            weights=Weights(**weights),
+            weights=Weights(**asked),
+            limits=Limits(**limits),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadRow(f"stored context cannot be read back: {error!r}") from error
@@ -95,7 +106,7 @@ def record_to_json(record: Record) -> Json:
         "features_schema": context.features.schema,
         "features": features_to_json(context.features),
         "arms": [arm_to_json(arm) for arm in context.arms],
-        "weights": weights_to_json(context.weights),
+        "weights": weights_to_json(context.weights, context.limits),
         "arm": decision.arm,
         "propensity": decision.propensity,
         "probabilities": dict(decision.probabilities),
@@ -109,6 +120,7 @@ def record_to_json(record: Record) -> Json:
         "amends": record.amends,
         "images": record.images,
         "late": [list(one) for one in record.late],
+        "variant": record.variant,
     }
 
 
@@ -130,6 +142,7 @@ def record_from_json(value: Json) -> Record:
             amends=value["amends"],
             images=value.get("images", 1),  # absent in records of older versions, as is `late`
             late=tuple((str(arm), float(elapsed_s)) for arm, elapsed_s in value.get("late", ())),
+            variant=value.get("variant"),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadRow(f"stored record cannot be read back: {error!r}") from error

@@ -20,6 +20,14 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Ceilings that a caller sets on one image; None: no ceiling."""
+
+    latency_s: float | None = None  # expected seconds from dispatch to image
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ArmContext:
     """One choosable arm (a tier with a preset) and the state of its tier at decision time."""
 
@@ -42,6 +50,7 @@ class PromptFeatures:
     schema: str  # name and version of the feature set, e.g. "words-1"
     numeric: Mapping[str, float]  # finite, roughly in [-1, 1]; names of [a-z0-9_]
     tokens: tuple[str, ...]  # sanitised tokens of [a-z0-9_], each once
+    vector: tuple[float, ...] = ()  # of a sentence encoder, where the schema has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Context:
     features: PromptFeatures
     arms: tuple[ArmContext, ...]
     weights: Weights = field(default_factory=Weights)
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,8 @@ class Record:
     `served_arm` differs from `decision.arm` after a fallback:
     then the propensity does not describe what was served, and policies that need it must not learn from it.
 
+    `variant` is the experiment's variant that decided ("experiment:variant"), None outside of experiments.
+
     `amends`: this decision was folded before, and only the rating is new. Quality, latency and cost are those of
     then, so that a policy can weigh the vote against them; what it took from them it must not take again.
     """
@@ -103,3 +115,4 @@ class Record:
     amends: bool = False
     images: int = 1
     late: tuple[tuple[str, float], ...] = ()
+    variant: str | None = None

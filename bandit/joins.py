@@ -198,6 +198,7 @@ def _close(
             rating=rating,
             images=decision["images"],
             late=tuple((one["arm"], one["elapsed_s"]) for one in outcome["attempts"] if one["error"] == LATE_ERROR),
+            variant=decision["variant"],
         )
     except (BadRow, AttributeError, KeyError, TypeError):
         return "unreadable", None  # else this one story would hold up all that come after it

@@ -23,11 +23,11 @@ class LatencyModel:
 
     def predict_s(self, arm: ArmContext) -> float:
         """Expected seconds from dispatch to image: service_s * ceil((1 + in_flight) / (replicas * batch))."""
-        return self._mean_s.get(arm.name, arm.service_s) * _crowding(arm)
+        return self._mean_s.get(arm.name, arm.service_s) * crowding(arm)
 
     def learn(self, arm: ArmContext, latency_s: float) -> None:
         """Fold one measured latency, freed of the load that the arm carried when it was chosen."""
-        served_s = latency_s / _crowding(arm)
+        served_s = latency_s / crowding(arm)
         mean_s = self._mean_s.get(arm.name, arm.service_s)
         if mean_s > 0:
             served_s = min(served_s, MOST_TIMES_MEAN * mean_s)
@@ -64,7 +64,7 @@ class LatencyModel:
         return model
 
 
-def _crowding(arm: ArmContext) -> int:
+def crowding(arm: ArmContext) -> int:
     """How many batches one after the other it takes until this image is drawn."""
     at_once = max(arm.replicas, 1) * max(arm.batch, 1)
     return ceil((1 + arm.in_flight) / at_once)

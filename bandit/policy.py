@@ -13,6 +13,7 @@ from typing import Protocol
 
 from .context import ArmContext, Context, Decision, Prediction, Record
 from .errors import NoArmAvailable
+from .latency import crowding
 
 
 class Policy(Protocol):
@@ -42,6 +43,32 @@ def available_arms(context: Context) -> tuple[ArmContext, ...]:
     return arms
 
 
+def eligible_arms(context: Context, latency_s: Mapping[str, float] | None = None) -> tuple[ArmContext, ...]:
+    """The available arms that meet the caller's limits. Raises NoArmAvailable if no arm is available.
+
+    `latency_s` is what the policy predicts; an arm that is not in it is expected to take the catalogue's time under
+    its live load. If no arm meets both limits, the one that is left is the fastest of those within the cost, or, if
+    all cost more, the cheapest: a caller is served late rather than overcharged, and rather than not at all.
+    """
+    arms = available_arms(context)
+    most_s, most_usd = context.limits.latency_s, context.limits.cost_usd
+    if most_s is None and most_usd is None:
+        return arms
+
+    def expected_s(arm: ArmContext) -> float:
+        predicted = None if latency_s is None else latency_s.get(arm.name)
+        return arm.service_s * crowding(arm) if predicted is None else predicted
+
+    if most_usd is not None:
+        affordable = tuple(arm for arm in arms if arm.price_usd <= most_usd)
+        if not affordable:
+            return (min(arms, key=lambda arm: arm.price_usd),)
+        arms = affordable
+    if most_s is not None:
+        arms = tuple(arm for arm in arms if expected_s(arm) <= most_s) or (min(arms, key=expected_s),)
+    return arms
+
+
 def decide_by(
     probabilities: Mapping[str, float],
     context: Context,
@@ -49,8 +76,13 @@ def decide_by(
     rng: Random,
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Decision:
-    """Mix the floor into a policy's own probabilities over every arm of the context, and draw."""
-    mixed = mix_floor(probabilities, {arm.name: arm.available for arm in context.arms}, floor)
+    """Mix the floor into a policy's own probabilities over every arm of the context, and draw.
+
+    Arms beyond the caller's limits get probability 0, as `eligible_arms` says. Raises NoArmAvailable.
+    """
+    expected = None if predictions is None else {name: one.latency_s for name, one in predictions.items()}
+    eligible = {arm.name for arm in eligible_arms(context, expected)}
+    mixed = mix_floor(probabilities, {arm.name: arm.name in eligible for arm in context.arms}, floor)
     arm = draw(mixed, rng)
     return Decision(arm=arm, propensity=mixed[arm], probabilities=mixed, predictions=predictions or {})
 

@@ -30,6 +30,12 @@ def check_context(context: Context, schema: str) -> None:
     for name, value in features.numeric.items():
         if not -MAX_FEATURE <= value <= MAX_FEATURE:
             raise BadContext(f"feature {name} is {value!r}; allowed: -{MAX_FEATURE:g} to {MAX_FEATURE:g}")
+    for value in features.vector:
+        if not -MAX_FEATURE <= value <= MAX_FEATURE:
+            raise BadContext(f"the features' vector holds {value!r}; allowed: -{MAX_FEATURE:g} to {MAX_FEATURE:g}")
+    for name, limit in (("latency_s", context.limits.latency_s), ("cost_usd", context.limits.cost_usd)):
+        if limit is not None and not 0 <= limit <= MAX_AMOUNT:
+            raise BadContext(f"limit {name} is {limit!r}; allowed: 0 to {MAX_AMOUNT:g}, or none")
     weights = context.weights
     for weight in (weights.quality, weights.latency_per_s, weights.cost_per_usd):
         if not 0 <= weight <= MAX_AMOUNT:
