@@ -2,6 +2,7 @@
 
 python -m bandit learn --journal sqlite:///switchboard.db --policy vowpal
 python -m bandit verify --journal sqlite:///switchboard.db
+python -m bandit replay table.csv
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .journal import Journal
 from .learner import Learner, LearnerSettings
 from .learner_loop import run
 from .policies import build
+from .replay import command as replay
 from .verify import verify
 
 
@@ -61,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="check what the journal promises")
     check.set_defaults(command=_verify)
     check.add_argument("--journal", required=True, metavar="URL")
+
+    replay.add_parser(commands)
     return parser
 
 

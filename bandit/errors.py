@@ -18,7 +18,15 @@ BanditError
 │   ├── UnknownDecision   no decision with this id is in the journal
 │   ├── OutOfRange        kind, source or value is not allowed
 │   └── Contradiction     another value is stored for the same decision, kind and source; the first stays
+├── ExperimentError   an experiment that cannot be, or cannot be changed like that
+│   ├── BadPlan             a plan that cannot be run; nothing was stored
+│   ├── UnknownExperiment   no experiment, or no variant of it, has this name
+│   ├── ExperimentRefused   the experiment is in a state that does not allow this, or its units are taken
+│   ├── NoEvidence          a promotion that the data do not support; it can be forced, which is logged
+│   └── ExperimentConflict  somebody else changed an experiment at the same moment; nothing was stored
 ├── LeaseLost         another holder took the lease over; nothing was written
+├── BadTable          a table of outcomes, or its vectors, that cannot be replayed; names file, line and what is allowed
+├── BadTraffic        traffic, tiers or a design that the simulation of shared queues cannot run
 └── SnapshotRefused   the state failed its check and was not published; the last good snapshot stays
 """
 
@@ -95,9 +103,41 @@ class Contradiction(SignalRefused):
     """The same source said something else about this decision before; what it said first counts."""
 
 
+class ExperimentError(BanditError):
+    """Base of the reasons not to create or change an experiment."""
+
+
+class BadPlan(ExperimentError):
+    """The plan cannot be run; the message names field, value and what is allowed."""
+
+
+class UnknownExperiment(ExperimentError):
+    """No experiment, or no variant of it, has this name; the message lists those that there are."""
+
+
+class ExperimentRefused(ExperimentError):
+    """Not allowed in the experiment's state; the message says which it is and what to do."""
+
+
+class NoEvidence(ExperimentError):
+    """The report names no winner, and the promotion was not forced; the message says what it found."""
+
+
+class ExperimentConflict(ExperimentError):
+    """Another change of an experiment was stored first. Look at it, then repeat the call if it is still meant."""
+
+
 class LeaseLost(BanditError):
     """Another holder took the lease over; the transaction was rolled back."""
 
 
 class SnapshotRefused(BanditError):
     """The state failed its check; it was not published."""
+
+
+class BadTable(BanditError):
+    """The table or its vectors cannot be replayed; the message names file, line, value and what is allowed."""
+
+
+class BadTraffic(BanditError):
+    """A number of simulated traffic, tiers or designs is not allowed; the message names it and what is."""

@@ -1,0 +1,91 @@
+"""Who takes part in a replay: our policies by name and options, and libraries of others as `peers` adapts them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bandit.errors import BadTable, UnknownPolicy
+from bandit.policies import NAMES, build
+
+from .run import Router
+from .table import Table
+from .trial import Trial
+
+BUDGET = "budget_usd"  # the option of a policy that can hold a mean cost
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """All that a router may be built from: no outcome of any prompt is in it."""
+
+    table: Table  # for names and sizes; its outcomes are not to be looked at
+    trial: Trial
+    prices_usd: tuple[float, ...]  # known, per model
+    service_s: tuple[float, ...]
+    width: int  # of the sentence vectors; 0: there are none
+    seed: int
+
+
+Make: TypeAlias = Callable[[Start], Router]
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A router by its label. `make` raises UnknownPolicy where it cannot take part in a trial."""
+
+    label: str
+    kind: str  # "policy" | "peer"
+    make: Make
+
+
+def entrants(names: list[str], options: Mapping[str, object]) -> list[Entrant]:
+    """`NAME` or `NAME={...}`; without any name, every policy that needs no option. Raises UnknownPolicy."""
+    if not names:
+        names = [name for name in NAMES if _needs_nothing(name)]
+    found = [_entrant(text, options) for text in names]
+    labels = [one.label for one in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UnknownPolicy(f"{label!r} is named twice; give each policy once, or other options")
+    return found
+
+
+def options_from(text: str, what: str) -> dict[str, object]:
+    """Raises UnknownPolicy unless `text` is a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UnknownPolicy(f"{what} {text!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UnknownPolicy(f'{what} {text!r} is not a JSON object; for example {{"floor": 0.02}}')
+    return value
+
+
+def _entrant(text: str, shared: Mapping[str, object]) -> Entrant:
+    name, _, own = text.partition("=")
+    options = {**shared, **(options_from(own, f"options of {name}") if own else {})}
+    build(name, options)  # a wrong name or option is told now, not after the first minute
+
+    def make(start: Start) -> Router:
+        if start.trial.ceiling_usd is None:
+            return build(name, options)
+        return build(name, {**options, BUDGET: start.trial.ceiling_usd})
+
+    return Entrant(text if own else name, "policy", make)
+
+
+def _needs_nothing(name: str) -> bool:
+    try:
+        build(name)
+    except UnknownPolicy:
+        return False
+    return True
+
+
+def check_width(width: int, peer: str) -> None:
+    """Raises BadTable where a peer needs sentence vectors and there are none."""
+    if not width:
+        raise BadTable(f"{peer} chooses by sentence vectors; give them with --vectors PATH")
