@@ -8,6 +8,8 @@ open_joins  outcomes and votes that no join closed yet     a work list, so that 
 bad_records joins that a policy refused to learn           appended by the learner
 leases      who may write joins, bad_records and snapshots
 snapshots   the newest states of each policy
+experiment_events  every change of every experiment, numbered 1, 2, 3, ... over all of them
+shadow_decisions   what policies that act on nothing would have drawn    appended by gateways
 
 A join's `source` is '' where it closes the story of an outcome. A rating that is not part of that story, because it
 came after it was closed or was not the first, gets a join of its own with the rating's source.
@@ -60,6 +62,14 @@ decisions = Table(
     Column("width_px", Integer, nullable=False),
     Column("height_px", Integer, nullable=False),
     Column("seed", BigInteger),
+)
+# One experiment's decisions in the order of time; those outside of experiments are not in it.
+Index(
+    "decisions_variant",
+    decisions.c.variant,
+    decisions.c.created_at_s,
+    sqlite_where=decisions.c.variant.is_not(None),
+    postgresql_where=decisions.c.variant.is_not(None),
 )
 
 outcomes = Table(
@@ -138,4 +148,31 @@ snapshots = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("created_at_s", Double, nullable=False),
     Index("snapshots_newest", "policy", "version"),
+)
+
+experiment_events = Table(
+    "experiment_events",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # two writers at once collide here
+    Column("experiment_id", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at_s", Double, nullable=False),  # told by the writer's clock, which may jump; the order is `position`
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("body", _json, nullable=False),
+    UniqueConstraint("experiment_id", "seq"),
+)
+
+shadow_decisions = Table(
+    "shadow_decisions",
+    metadata,
+    # No foreign key: it is written beside the decision, and one whose decision was never stored judges nothing.
+    Column("decision_id", Text, primary_key=True),
+    Column("variant", Text, primary_key=True),  # "experiment:variant"
+    Column("created_at_s", Double, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("snapshot_version", BigInteger),
+    Column("arm", Text, nullable=False),
+    Column("probabilities", _json, nullable=False),
+    Index("shadow_decisions_variant", "variant", "created_at_s"),
 )

@@ -1,0 +1,239 @@
+"""What an experiment is going to be: a frozen plan. Whatever cannot be is refused in a sentence. JSON: `design.py`.
+
+split       every unit has one variant for good, by its hash
+switchback  all units have the same variant for `slot_s`, then another: queues are never shared at the same time
+pools       as split, and each variant has tiers of its own: queues are never shared at all
+shadow      the control acts; the others decide, are logged, and act on nothing
+apprentice  as shadow, and the one other variant takes over by itself once it is worth `takeover` of the control
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from bandit.context import Weights
+from bandit.errors import BadPlan
+
+from .metrics import METRICS
+
+KINDS = ("split", "switchback", "pools", "shadow", "apprentice")
+UNITS = ("user", "request")
+LEARNS_FROM = ("all", "own")
+LIMITS = ("relative", "difference", "bound")
+LOGGED_ONLY = ("shadow", "apprentice")  # kinds whose treatments act on nothing
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+_NAMES_ALLOWED = "allowed: 1 to 48 of a-z, 0-9, _ and -, the first a letter or digit"
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A variant is stopped by itself once it is known to be beyond this; "worse" is what the metric says is worse.
+
+    relative: worse than the control by more than this share of the control's value; difference: by more than this
+    much; bound: worse than `value` itself, whatever the control does.
+    """
+
+    metric: str  # one of METRICS
+    limit: str  # one of LIMITS
+    value: float
+
+    def __post_init__(self) -> None:
+        _one_of("guardrails.metric", self.metric, METRICS)
+        _one_of("guardrails.limit", self.limit, LIMITS)
+        if not is_number(self.value) or (self.limit != "bound" and self.value < 0):
+            raise BadPlan(f"guardrails.value is {shown(self.value)}; allowed: a finite number, 0 or more for a margin")
+
+
+@dataclass(frozen=True, slots=True)
+class VariantPlan:
+    """One policy of an experiment. `weight` is its share of the experiment's units.
+
+    `learns_from`: records of everybody, or of its own decisions only. `weights`: what the variant's policy is told
+    that the caller pays for, in place of the caller's own; such plans say in `judged_by` what utility is measured
+    with. `pool`: names of tiers, or of arms, that the variant may use; others are unavailable to it (kind pools).
+    """
+
+    name: str
+    policy: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 0.0
+    learns_from: str = "all"
+    weights: Weights | None = None
+    pool: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise BadPlan(f"variants.name is {shown(self.name)}; {_NAMES_ALLOWED}")
+        if not isinstance(self.policy, str):
+            raise BadPlan(f"variant {self.name}: policy is {shown(self.policy)}; allowed: a policy's name")
+        _one_of(f"variant {self.name}: learns_from", self.learns_from, LEARNS_FROM)
+        if not is_number(self.weight) or not 0 <= self.weight <= 1:
+            raise BadPlan(f"variant {self.name}: weight is {shown(self.weight)}; allowed: a number from 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is fixed before an experiment starts. Raises BadPlan; policies are checked by `check_policies`."""
+
+    experiment_id: str
+    hypothesis: str
+    variants: tuple[VariantPlan, ...]
+    control: str
+    unit: str = "user"  # a request without a user is a unit of its own
+    traffic: float = 1.0  # share of all units, above 0 and at most 1
+    kind: str = "split"
+    metric: str = "utility"  # the one that decides
+    alpha: float = 0.05
+    least_units: int = 100  # per variant, before anything is called a winner; slots in a switchback
+    guardrails: tuple[Guardrail, ...] = ()
+    slot_s: float | None = None  # switchback
+    carry_over_s: float | None = None  # switchback: so much at the start of each slot is dropped
+    takeover: float | None = None  # apprentice: share of the control's value, 0.95 gives away a twentieth
+    salt: str = ""  # another salt divides the same units anew
+    judged_by: Weights | None = None  # None: each request by its caller's own weights
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.experiment_id, str) or not _NAME.fullmatch(self.experiment_id):
+            raise BadPlan(f"experiment_id is {shown(self.experiment_id)}; {_NAMES_ALLOWED}")
+        if not isinstance(self.hypothesis, str) or not self.hypothesis.strip() or len(self.hypothesis) > 2000:
+            raise BadPlan("hypothesis is missing; say in 1 to 2000 characters what is expected and why")
+        if not isinstance(self.salt, str) or len(self.salt) > 200:
+            raise BadPlan(f"salt is {shown(self.salt)}; allowed: a text of at most 200 characters")
+        for name, value, allowed in (
+            ("unit", self.unit, UNITS),
+            ("kind", self.kind, KINDS),
+            ("metric", self.metric, METRICS),
+        ):
+            _one_of(name, value, allowed)
+        check_traffic(self.traffic)
+        if not is_number(self.alpha) or not 0 < self.alpha <= 0.5:
+            raise BadPlan(f"alpha is {shown(self.alpha)}; allowed: a number above 0 and at most 0.5")
+        if isinstance(self.least_units, bool) or not isinstance(self.least_units, int) or self.least_units < 1:
+            raise BadPlan(f"least_units is {shown(self.least_units)}; allowed: a whole number, 1 or more")
+        self._check_variants()
+        self._check_kind()
+
+    def variant(self, name: str) -> VariantPlan:
+        """Raises BadPlan on a name that is not in the plan."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise BadPlan(f"experiment {self.experiment_id} has no variant {shown(name)}; it has: {', '.join(self.names)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the variants, in the plan's order."""
+        return tuple(variant.name for variant in self.variants)
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The variants that are compared with the control."""
+        return tuple(name for name in self.names if name != self.control)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Share of units per variant."""
+        return {variant.name: variant.weight for variant in self.variants}
+
+    def _check_variants(self) -> None:
+        if not 2 <= len(self.variants) <= 20:
+            raise BadPlan(f"variants are {len(self.variants)}; allowed: 2 to 20, one of which is the control")
+        if len(set(self.names)) != len(self.names):
+            raise BadPlan(f"a variant's name is there twice: {', '.join(self.names)}")
+        if self.control not in self.names:
+            raise BadPlan(f"control is {shown(self.control)}; allowed: one of the variants, {', '.join(self.names)}")
+        check_weights(self, self.weights)
+        if any(variant.weights is not None for variant in self.variants) and self.judged_by is None:
+            raise BadPlan("a variant has weights of its own; say in judged_by with which weights utility is measured")
+
+    def _check_kind(self) -> None:
+        for name, value, kind in (
+            ("slot_s", self.slot_s, "switchback"),
+            ("carry_over_s", self.carry_over_s, "switchback"),
+            ("takeover", self.takeover, "apprentice"),
+        ):
+            if value is not None and self.kind != kind:
+                raise BadPlan(f"{name} is given, and the kind is {self.kind}; {name} belongs to kind {kind}")
+        if self.kind == "switchback":
+            if not is_number(self.slot_s) or not 1 <= (self.slot_s or 0) <= 7 * 86400:
+                raise BadPlan(f"slot_s is {shown(self.slot_s)}; allowed for a switchback: 1 to 604800 seconds")
+            carry_s = self.carry_over_s
+            if not is_number(carry_s) or carry_s is None or self.slot_s is None or not 0 <= carry_s < self.slot_s:
+                raise BadPlan(f"carry_over_s is {shown(carry_s)}; allowed: 0 or more, and less than slot_s")
+        if self.kind == "apprentice":
+            if not is_number(self.takeover) or self.takeover is None or not 0 < self.takeover <= 2:
+                raise BadPlan(f"takeover is {shown(self.takeover)}; allowed for an apprentice: above 0 and at most 2")
+            if len(self.variants) != 2:
+                raise BadPlan(f"an apprentice has one master: {len(self.variants)} variants; allowed: 2")
+        self._check_pools()
+
+    def _check_pools(self) -> None:
+        owners: dict[str, str] = {}
+        for variant in self.variants:
+            if bool(variant.pool) != (self.kind == "pools"):
+                raise BadPlan(
+                    f"variant {variant.name} has {'a' if variant.pool else 'no'} pool, and the kind is {self.kind}; "
+                    "each variant of kind pools names its tiers, and no other does"
+                )
+            for tier in {name.partition("@")[0] for name in variant.pool}:
+                if tier in owners:
+                    raise BadPlan(
+                        f"tier {tier} is in the pools of {owners[tier]} and {variant.name}; their requests would "
+                        "wait in one queue: give each variant tiers of its own"
+                    )
+                owners[tier] = variant.name
+
+
+def check_weights(plan: Plan, weights: Mapping[str, float]) -> None:
+    """Raises BadPlan unless these weights can divide the units of this plan."""
+    if set(weights) != set(plan.names):
+        raise BadPlan(
+            f"weights are given for {', '.join(weights) or 'nobody'}; allowed: all of {', '.join(plan.names)}"
+        )
+    for name, weight in weights.items():
+        if not is_number(weight) or not 0 <= weight <= 1:
+            raise BadPlan(f"the weight of {name} is {shown(weight)}; allowed: a number from 0 to 1")
+    total = sum(weights.values())
+    if abs(total - 1) > _TOLERANCE:
+        raise BadPlan(f"the weights {_listed(weights)} add up to {total:.9g}; they must add up to 1")
+    if plan.kind in LOGGED_ONLY:
+        if weights[plan.control] != 1:
+            raise BadPlan(
+                f"in kind {plan.kind} only the control acts; allowed: weight 1 for {plan.control}, 0 for the others"
+            )
+    elif plan.kind == "switchback":
+        if max(weights.values()) - min(weights.values()) > _TOLERANCE:
+            raise BadPlan(f"the weights are {_listed(weights)}; the slots of a switchback are divided evenly")
+    elif weights[plan.control] == 0:
+        raise BadPlan(f"the control {plan.control} has weight 0; then there is nothing to compare with")
+
+
+def check_traffic(traffic: float) -> None:
+    """Raises BadPlan unless this can be a share of all units."""
+    if not is_number(traffic) or not 1e-6 <= traffic <= 1:
+        raise BadPlan(f"traffic is {shown(traffic)}; allowed: a share of all units, from 0.000001 to 1")
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def shown(value: object) -> str:
+    """As a message may show it: what a caller sent can be long."""
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    if not isinstance(value, str) or value not in tuple(allowed):
+        raise BadPlan(f"{name} is {shown(value)}; allowed: {', '.join(allowed)}")
+
+
+def _listed(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
