@@ -16,9 +16,10 @@ from bandit.context import PromptFeatures, Weights
 from bandit.errors import BadTable, UnknownPolicy
 from bandit.features import SCHEMAS, extract
 
-from .comparison import Comparison, compare, counted_rows
+from .comparison import Comparison, compare
 from .entrants import Entrant, Start, entrants, options_from
 from .peers import PEERS, peer
+from .reckoning import counted_rows
 from .references import Foreseen, foresee
 from .regression import design
 from .report import json_of, text_of
@@ -130,8 +131,8 @@ def run_trial(
             continue
         kinds[one.label] = one.kind
         print(f"  {trial.title}: {one.label}, {seeds} seeds, {perf_counter() - started:.1f} s", file=sys.stderr)
-    masks = np.array([counted_rows(table, seed, count_from) for seed in range(seeds)])
-    return compare(table, trial, foreseen, runs, kinds, masks, resampling)
+    counted = counted_rows(table, seeds, count_from)
+    return compare(table, trial, foreseen, runs, kinds, counted, resampling)
 
 
 def _one_seed(

@@ -29,18 +29,10 @@ _HEAD = (
 def text_of(comparison: Comparison) -> str:
     """One row per fixed arm, reference, policy and peer."""
     rows: list[Sequence[str]] = [_HEAD]
-    for model, (quality, cost, latency, utility) in comparison.fixed.items():
+    for model, arm in comparison.fixed.items():
         mark = " (best fixed)" if model == comparison.best_fixed else ""
-        rows.append(
-            (
-                f"always {model[:40]}{mark}",
-                f"{quality:.4f}",
-                _number(cost),
-                _number(latency),
-                f"{utility:.4f}",
-                *[""] * 7,
-            )
-        )
+        means = (f"{arm.quality:.4f}", _number(arm.cost_usd), _number(arm.latency_s), f"{arm.utility:.4f}")
+        rows.append((f"always {model[:40]}{mark}", *means, *[""] * (len(_HEAD) - 5)))
     rows += [_row(line) for line in comparison.lines]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     kept = [column for column in range(len(_HEAD)) if any(row[column] for row in rows[1:])]
@@ -66,10 +58,6 @@ def json_of(table: Table, comparisons: Sequence[Comparison], run: dict[str, obje
 def _json(comparison: Comparison) -> dict[str, object]:
     answer = asdict(comparison)
     answer["title"] = comparison.trial.title
-    answer["fixed"] = {
-        model: dict(zip(("quality", "cost_usd", "latency_s", "utility"), values, strict=True))
-        for model, values in comparison.fixed.items()
-    }
     return answer
 
 
