@@ -24,6 +24,7 @@ BanditError
 │   ├── ExperimentRefused   the experiment is in a state that does not allow this, or its units are taken
 │   ├── NoEvidence          a promotion that the data do not support; it can be forced, which is logged
 │   └── ExperimentConflict  somebody else changed an experiment at the same moment; nothing was stored
+├── CannotEvaluate    times, target or journal leave nothing that an off-policy evaluation could answer
 ├── LeaseLost         another holder took the lease over; nothing was written
 ├── BadTable          a table of outcomes, or its vectors, that cannot be replayed; names file, line and what is allowed
 ├── BadTraffic        traffic, tiers or a design that the simulation of shared queues cannot run
@@ -125,6 +126,10 @@ class NoEvidence(ExperimentError):
 
 class ExperimentConflict(ExperimentError):
     """Another change of an experiment was stored first. Look at it, then repeat the call if it is still meant."""
+
+
+class CannotEvaluate(BanditError):
+    """There is nothing to evaluate, or not this; the message says what would be."""
 
 
 class LeaseLost(BanditError):
