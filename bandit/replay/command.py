@@ -143,8 +143,8 @@ def _one_seed(
         first = np.zeros(len(table.prompts), dtype=bool)
         first[order_of(table, seed)[:count_from]] = True
     arms = known_arms(table, first)
-    prices, times = tuple(arm.price_usd for arm in arms), tuple(arm.service_s for arm in arms)
-    router = entrant.make(Start(table, trial, prices, times, len(features[0].vector), seed))
+    vectors = np.array([features[row].vector for row in np.flatnonzero(first).tolist()], dtype=np.float32)
+    router = entrant.make(Start(trial, vectors, seed))
     return replay(router, table, features, trial.weights, unchanged(arms), seed)
 
 

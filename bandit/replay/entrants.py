@@ -7,25 +7,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bandit.errors import BadTable, UnknownPolicy
+from bandit.errors import UnknownPolicy
 from bandit.policies import NAMES, build
 
 from .run import Router
-from .table import Table
 from .trial import Trial
+from .vectors import Vectors
 
 BUDGET = "budget_usd"  # the option of a policy that can hold a mean cost
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Start:
     """All that a router may be built from: no outcome of any prompt is in it."""
 
-    table: Table  # for names and sizes; its outcomes are not to be looked at
     trial: Trial
-    prices_usd: tuple[float, ...]  # known, per model
-    service_s: tuple[float, ...]
-    width: int  # of the sentence vectors; 0: there are none
+    first_vectors: Vectors  # [n, D] of the prompts of the part that comes first; D is 0 where there are no vectors
     seed: int
 
 
@@ -83,9 +80,3 @@ def _needs_nothing(name: str) -> bool:
     except UnknownPolicy:
         return False
     return True
-
-
-def check_width(width: int, peer: str) -> None:
-    """Raises BadTable where a peer needs sentence vectors and there are none."""
-    if not width:
-        raise BadTable(f"{peer} chooses by sentence vectors; give them with --vectors PATH")
