@@ -2,6 +2,7 @@
 
 python -m bandit learn --journal sqlite:///switchboard.db --policy vowpal
 python -m bandit verify --journal sqlite:///switchboard.db
+python -m bandit evaluate --journal sqlite:///switchboard.db --policy uniform
 python -m bandit replay table.csv
 """
 
@@ -19,6 +20,7 @@ import threading
 from functools import partial
 
 from .errors import BanditError
+from .evaluation import command as evaluation
 from .features import SCHEMAS
 from .journal import Journal
 from .learner import Learner, LearnerSettings
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_verify)
     check.add_argument("--journal", required=True, metavar="URL")
 
+    evaluation.add_parser(commands)
     replay.add_parser(commands)
     return parser
 

@@ -1,0 +1,219 @@
+"""The journal as a story in time: what was decided, and what could be learned by then, one event after the other.
+
+    Event("decide", record)   a request came: a target says how it would have drawn
+    Event("learn", record)    an image was complete, or a vote was joined: a target that learns may learn it
+
+A record is learned at the time at which its outcome was complete, a vote at the time at which its join was closed: so
+nothing that a target has learned when it decides can depend on the draw that it is judged by, which is what makes
+the estimates right. (In the order of positions it would: fast arms close their joins first.) At equal times decisions
+come first, and where a clock jumped back, a record is still decided on before it is learned.
+
+Read in one pass by position, with few records in memory: those between the oldest open event and the newest one read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import and_, select
+
+from bandit.context import Record
+from bandit.errors import BadRow, CannotEvaluate
+from bandit.joins import join_from_row, joins_after
+from bandit.journal import Journal
+from bandit.tables import decisions, joins, outcomes
+from bandit.validation import propensity_describes
+
+_BATCH = 500
+
+# Why a round is of no use, in the words of the report.
+NOT_SERVED = "nothing was served"
+UNREADABLE = "the record cannot be read"
+NO_CHOICE = "only one arm was available (asked for by name, or the others were down)"
+OTHER_ARM = "another arm served than the one drawn"
+NO_QUALITY = "the quality was never measured"
+NOT_UNDERSTOOD = "the target cannot decide on such a context"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step of the story."""
+
+    kind: Literal["decide", "learn"]
+    at_s: float  # Unix time
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    at_s: float
+    learns: bool
+    position: int
+
+    def order(self) -> tuple[float, bool, int]:
+        return self.at_s, self.learns, self.position
+
+
+class Log:
+    """What the journal holds of the requests of some time, and of what had been learned before.
+
+    `since_s` and `until_s` bound when requests were decided, None: no bound; `history_s` is how far before `since_s`
+    records are still learned, None: all. Raises CannotEvaluate if the times leave nothing, JournalAway.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        since_s: float | None = None,
+        until_s: float | None = None,
+        history_s: float | None = None,
+    ) -> None:
+        _check_times(since_s, until_s, history_s)
+        self._journal = journal
+        self._entries: list[_Entry] = []
+        self.excluded: Counter[str] = Counter()  # rounds without a record; the others are the reader's to count
+        self.decided = 0  # rounds, with a record or without
+        times = []
+        for row in self._index(since_s, until_s, history_s):
+            vote, within = bool(row.source), since_s is None or row.created_at_s >= since_s
+            if within and not vote:
+                self.decided += 1
+                times.append(row.created_at_s)
+                if row.reason in ("not_served", "unreadable"):
+                    self.excluded[NOT_SERVED if row.reason == "not_served" else UNREADABLE] += 1
+                    continue
+                self._entries.append(_Entry(row.created_at_s, False, row.position))
+            if row.reason in ("complete", "window", "vote"):
+                known_at_s = row.closed_at_s if vote else row.completed_at_s
+                self._entries.append(_Entry(max(known_at_s, row.created_at_s), True, row.position))
+        if not self.decided:
+            raise CannotEvaluate(_nothing(since_s, until_s))
+        self.first_s, self.last_s = min(times), max(times)
+        self._entries.sort(key=_Entry.order)
+        while self._entries and self._entries[-1].learns:
+            self._entries.pop()  # nothing is decided after it
+
+    def __len__(self) -> int:
+        """Events to come."""
+        return len(self._entries)
+
+    def events(self) -> Iterator[Event | None]:
+        """The story, one event for each of `len(self)`; None for a record that cannot be read (counted once)."""
+        open_events = Counter(entry.position for entry in self._entries)
+        held: dict[int, Record | None] = {}
+        reader = _Reader(self._journal, min(open_events, default=1) - 1)
+        for entry in self._entries:
+            while entry.position not in held:
+                position, record = reader.read()
+                if position in open_events:
+                    held[position] = record
+            record = held[entry.position]
+            open_events[entry.position] -= 1
+            if not open_events[entry.position]:
+                del held[entry.position]
+            if record is None:
+                self.excluded[UNREADABLE] += not entry.learns
+                yield None
+            else:
+                yield Event("learn" if entry.learns else "decide", entry.at_s, record)
+
+    def _index(self, since_s: float | None, until_s: float | None, history_s: float | None) -> Iterator[_IndexRow]:
+        """Times and positions alone, which is a hundredth of what the records take."""
+        created_at_s = decisions.c.created_at_s
+        query = (
+            select(
+                joins.c.position,
+                joins.c.source,
+                joins.c.reason,
+                joins.c.closed_at_s,
+                created_at_s,
+                outcomes.c.completed_at_s,
+            )
+            .join(decisions, decisions.c.decision_id == joins.c.decision_id)
+            .join(outcomes, outcomes.c.decision_id == joins.c.decision_id)
+        )
+        bounds = [] if until_s is None else [created_at_s < until_s]
+        if since_s is not None and history_s is not None:
+            bounds.append(created_at_s >= since_s - history_s)
+        with self._journal.read() as connection:
+            for row in connection.execute(query.where(and_(True, *bounds))):
+                yield _IndexRow(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexRow:
+    position: int
+    source: str
+    reason: str
+    closed_at_s: float
+    created_at_s: float
+    completed_at_s: float
+
+
+class _Reader:
+    """Joins one after the other, from after a position on."""
+
+    def __init__(self, journal: Journal, position: int) -> None:
+        self._journal = journal
+        self._position = position
+        self._rows: Iterator[dict[str, object]] = iter(())
+
+    def read(self) -> tuple[int, Record | None]:
+        row = next(self._rows, None)
+        if row is None:
+            with self._journal.read() as connection:
+                self._rows = iter(joins_after(connection, self._position, _BATCH))
+            row = next(self._rows)
+        self._position = int(str(row["position"]))
+        try:
+            return self._position, join_from_row(row).record
+        except BadRow:
+            return self._position, None
+
+
+def unusable(record: Record) -> str | None:
+    """Why a decided record tells nothing about other choices; None where it does."""
+    if sum(arm.available for arm in record.context.arms) < 2:
+        return NO_CHOICE
+    if not propensity_describes(record):
+        return OTHER_ARM
+    if record.quality_is_default:
+        return NO_QUALITY
+    return None
+
+
+def arms_of(journal: Journal) -> tuple[str, ...]:
+    """The arms that the newest decision could choose from; none where the journal is empty."""
+    with journal.read() as connection:
+        query = select(decisions.c.arms).order_by(decisions.c.created_at_s.desc()).limit(1)
+        arms = connection.scalar(query) or []
+    return tuple(arm["name"] for arm in arms)
+
+
+def live_policy(journal: Journal) -> str | None:
+    """The name of the policy that decided last by itself, without standing in for another."""
+    with journal.read() as connection:
+        query = select(decisions.c.policy).where(decisions.c.policy.not_like("fallback:%"))
+        return connection.scalar(query.order_by(decisions.c.created_at_s.desc()).limit(1))
+
+
+def _check_times(since_s: float | None, until_s: float | None, history_s: float | None) -> None:
+    for name, value in (("since", since_s), ("until", until_s), ("history", history_s)):
+        if value is not None and not -1e12 < value < 1e12:
+            raise CannotEvaluate(f"{name} is {value!r}; allowed: seconds, finite")
+    if history_s is not None and history_s < 0:
+        raise CannotEvaluate(f"history is {history_s!r} s; allowed: 0 and more")
+    if since_s is not None and until_s is not None and since_s >= until_s:
+        raise CannotEvaluate(f"since ({since_s!r}) is not before until ({until_s!r}); give them in this order")
+
+
+def _nothing(since_s: float | None, until_s: float | None) -> str:
+    if since_s is None and until_s is None:
+        return "the journal holds no closed decision; is the URL right, and does a learner run?"
+    return (
+        f"the journal holds no closed decision between {'its start' if since_s is None else since_s} and "
+        f"{'now' if until_s is None else until_s} (Unix seconds); take a longer time"
+    )

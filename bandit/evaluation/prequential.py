@@ -1,0 +1,81 @@
+"""A target walks through the log: at each round its probabilities are asked for before it may learn what came of it.
+
+No round is thrown away because the target would have drawn otherwise (as a replay by rejection does): it learns from
+every outcome, as the live learner does, and is judged by its probabilities. An outcome model walks beside it; where the
+target predicts by itself, its own predictions are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from bandit.context import Record
+from bandit.errors import BadContext, BadRecord, NoArmAvailable
+from bandit.validation import check_record
+
+from .expected import Expected
+from .log import NOT_UNDERSTOOD, UNREADABLE, Event, Log, unusable
+from .rewards import Reward
+from .rounds import Collector, Rounds
+from .target import Target
+
+Progress = Callable[[int, int], None]  # events done, events in all
+_REPORTED_EVERY = 500
+
+
+def walk(
+    log: Log, target: Target, reward: Reward, *, seed: int = 0, progress: Progress = lambda done, total: None
+) -> Rounds:
+    """All usable rounds with the target's probabilities. Raises CannotEvaluate if there is none, JournalAway."""
+    walker = _Walker(target, reward, Random(seed), log.first_s)
+    for done, event in enumerate(log.events()):
+        if done % _REPORTED_EVERY == 0:
+            progress(done, len(log))
+        if event is not None and event.kind == "learn":
+            walker.learn(event)
+        elif event is not None:
+            walker.decide(event.record)
+    progress(len(log), len(log))
+    walker.collector.excluded.update(log.excluded)
+    return walker.collector.rounds(log.decided)
+
+
+class _Walker:
+    def __init__(self, target: Target, reward: Reward, rng: Random, first_s: float) -> None:
+        self.collector = Collector(reward.kind)
+        self._target, self._reward, self._rng, self._first_s = target, reward, rng, first_s
+        self._expected = Expected(reward)
+        self._predicts = False  # whether the target does so itself, and no other model has to
+
+    def learn(self, event: Event) -> None:
+        record = event.record
+        try:
+            check_record(record, record.context.features.schema)
+            if not self._target.is_static and not (self._target.frozen and event.at_s >= self._first_s):
+                self._target.policy.learn(record)
+            self._expected.learn(record, model=not self._predicts)
+        except BadRecord:
+            pass  # the live learner did not take it either
+
+    def decide(self, record: Record) -> None:
+        excluded = self.collector.excluded
+        reason = unusable(record)
+        if reason is not None:
+            excluded[reason] += 1
+            return
+        try:
+            check_record(record, record.context.features.schema)
+            earned = self._reward.of(record)
+        except (BadRecord, ValueError):
+            excluded[UNREADABLE] += 1
+            return
+        try:
+            decision = self._target.policy.decide(record.context, self._rng)
+        except (BadContext, NoArmAvailable):
+            excluded[NOT_UNDERSTOOD] += 1
+            return
+        if any(self._reward.expected(one) is not None for one in decision.predictions.values()):
+            self._predicts = True
+        predicted = self._expected.rewards(record.context, decision if self._predicts else None)
+        self.collector.add(record, decision, predicted, earned)
