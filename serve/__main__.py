@@ -1,4 +1,4 @@
-"""The command line: python -m serve up | generate | demo | status."""
+"""The command line: python -m serve up | generate | demo | status | evaluate."""
 
 from __future__ import annotations
 
@@ -117,6 +117,35 @@ def status(url: Url = None) -> None:
     print(f"  {'policy':12} {policy['name']}, {age}")
     print(f"  {'journal':12} {journal['backend']}, {'reachable' if journal['reachable'] else 'NOT reachable'}")
     raise typer.Exit(health["status"] == "down")
+
+
+@app.command()
+def evaluate(
+    policy: Annotated[str, typer.Argument(help='A policy, an arm (always that one), or "live": the catalogue\'s.')],
+    days: Annotated[float, typer.Option(help="How many days back.")] = 7.0,
+    catalogue: Annotated[Path | None, typer.Option(help="Catalogue file [default: the embedded one].")] = None,
+    journal: Annotated[str | None, typer.Option(help="Journal URL [default: the catalogue's].")] = None,
+    options: Annotated[str | None, typer.Option(help="Options of the policy, as a JSON object.")] = None,
+    reward: Annotated[str, typer.Option(help="utility (by each caller's weights) or quality.")] = "utility",
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers there too.")] = None,
+) -> None:
+    """Say what a policy would have earned last week. The exit status is 1 if the log cannot answer."""
+    from .evaluate import evaluate_days
+
+    settings = from_environment(catalogue=catalogue, journal_url=journal)
+    loaded = load_catalogue(settings.catalogue)
+    report = evaluate_days(
+        loaded,
+        absolute_journal_url(settings.journal_url or loaded.journal.url),
+        policy,
+        days=days,
+        options=options,
+        reward=reward,
+        json_path=json_path,
+        said_on=sys.stderr,
+    )
+    print(report.to_text())
+    raise typer.Exit(report.target.valuation is None)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""python -m bandit evaluate: what would this policy have earned?"""
+"""python -m bandit evaluate: what would this policy have earned? Exit status 1: the log cannot answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from bandit.errors import CannotEvaluate
 from bandit.journal import Journal
@@ -80,6 +83,21 @@ def evaluate(
     )
 
 
+def open_to_read(url: str) -> Journal:
+    """The journal at a URL, which must be there: a mistyped path makes no new file.
+
+    Raises CannotEvaluate, BadJournalUrl or JournalAway.
+    """
+    try:
+        place = make_url(url)
+    except (ArgumentError, ValueError):
+        return Journal.open(url)  # says what is wrong with it
+    is_file = place.get_backend_name() == "sqlite" and place.database and place.database != ":memory:"
+    if is_file and not Path(str(place.database)).is_file():
+        raise CannotEvaluate(f"there is no journal {place.database}; give the URL of one that a gateway has written")
+    return Journal.open(url)
+
+
 def options_from(text: str) -> dict[str, object]:
     """The JSON object of --options. Raises CannotEvaluate."""
     try:
@@ -136,7 +154,7 @@ class _Said:
 def _run(given: argparse.Namespace) -> int:
     options = options_from(given.options)
     since_s, until_s = time_from(given.since, "since"), time_from(given.until, "until")
-    journal = Journal.open(given.journal)
+    journal = open_to_read(given.journal)
     try:
         answer = evaluate(
             journal,
@@ -156,4 +174,4 @@ def _run(given: argparse.Namespace) -> int:
     if given.json is not None:
         save_json(answer, given.json)
     print(answer.to_text())
-    return 0
+    return 0 if answer.target.valuation is not None else 1

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from sqlalchemy import and_, select
@@ -28,6 +29,7 @@ from bandit.tables import decisions, joins, outcomes
 from bandit.validation import propensity_describes
 
 _BATCH = 500
+_LAST_S = 1e11  # Unix time, some thousand years from now
 
 # Why a round is of no use, in the words of the report.
 NOT_SERVED = "nothing was served"
@@ -201,19 +203,22 @@ def live_policy(journal: Journal) -> str | None:
 
 
 def _check_times(since_s: float | None, until_s: float | None, history_s: float | None) -> None:
-    for name, value in (("since", since_s), ("until", until_s), ("history", history_s)):
-        if value is not None and not -1e12 < value < 1e12:
-            raise CannotEvaluate(f"{name} is {value!r}; allowed: seconds, finite")
-    if history_s is not None and history_s < 0:
-        raise CannotEvaluate(f"history is {history_s!r} s; allowed: 0 and more")
+    for name, value in (("since", since_s), ("until", until_s)):
+        if value is not None and not 0 <= value < _LAST_S:
+            raise CannotEvaluate(f"{name} is {value!r}; allowed: Unix seconds, 0 to {_LAST_S:g}")
+    if history_s is not None and not 0 <= history_s < _LAST_S:
+        raise CannotEvaluate(f"history is {history_s!r}; allowed: seconds, 0 to {_LAST_S:g}")
     if since_s is not None and until_s is not None and since_s >= until_s:
-        raise CannotEvaluate(f"since ({since_s!r}) is not before until ({until_s!r}); give them in this order")
+        raise CannotEvaluate(f"since ({_as_text(since_s)}) is not before until ({_as_text(until_s)}); turn them round")
 
 
 def _nothing(since_s: float | None, until_s: float | None) -> str:
     if since_s is None and until_s is None:
         return "the journal holds no closed decision; is the URL right, and does a learner run?"
-    return (
-        f"the journal holds no closed decision between {'its start' if since_s is None else since_s} and "
-        f"{'now' if until_s is None else until_s} (Unix seconds); take a longer time"
-    )
+    since = "its start" if since_s is None else _as_text(since_s)
+    until = "its end" if until_s is None else _as_text(until_s)
+    return f"the journal holds no closed decision from {since} to {until}; take a longer time"
+
+
+def _as_text(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,55 @@
+"""python -m serve evaluate: what would this policy have earned last week, by the journal of this installation?
+
+The policy's name is one of `bandit`'s, an arm's (always that one), or "live": the catalogue's. Where it is that of the
+catalogue's policy and no options are given, the catalogue's options are meant. Reads; changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from bandit.errors import CannotEvaluate
+from bandit.evaluation.command import evaluate, open_to_read, options_from, save_json
+from bandit.evaluation.report import Report
+from bandit.evaluation.target import LIVE
+
+from .catalogue import Catalogue
+
+_DAY_S = 86400.0
+MOST_DAYS = 3650.0
+
+
+def evaluate_days(
+    catalogue: Catalogue,
+    journal_url: str,
+    policy: str,
+    *,
+    days: float = 7.0,
+    options: str | None = None,
+    reward: str = "utility",
+    json_path: Path | None = None,
+    said_on: TextIO | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Report:
+    """Judge a policy on the requests of the last `days`, having learned from all before; `options` is JSON.
+
+    Raises UnknownPolicy, CannotEvaluate or JournalAway.
+    """
+    if not 0 < days <= MOST_DAYS:
+        raise CannotEvaluate(f"--days is {days!r}; allowed: above 0, to {MOST_DAYS:g}")
+    given = None if options is None else options_from(options)
+    choice = catalogue.policy
+    name = choice.name if policy == LIVE else policy
+    if given is None and name == choice.name:
+        given = dict(choice.policy_options())
+    journal = open_to_read(journal_url)
+    try:
+        report = evaluate(journal, name, given, since_s=clock() - days * _DAY_S, reward=reward, said_on=said_on)
+    finally:
+        journal.close()
+    if json_path is not None:
+        save_json(report, json_path)
+    return report
