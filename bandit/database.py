@@ -74,10 +74,10 @@ def open_database(url: str, *, busy_timeout_s: float) -> Database:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATE_LOCK})
         metadata.create_all(connection)
+        _check_layout(connection, database.shown_url)
         for table in metadata.sorted_tables:
             for index in table.indexes:
                 index.create(connection, checkfirst=True)  # create_all adds none to a table that is there already
-        _check_layout(connection, database.shown_url)
     return database
 
 

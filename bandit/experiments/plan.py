@@ -67,9 +67,9 @@ class VariantPlan:
     pool: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+        if not is_name(self.name):
             raise BadPlan(f"variants.name is {shown(self.name)}; {_NAMES_ALLOWED}")
-        if not isinstance(self.policy, str):
+        if not is_text(self.policy, 100):
             raise BadPlan(f"variant {self.name}: policy is {shown(self.policy)}; allowed: a policy's name")
         _one_of(f"variant {self.name}: learns_from", self.learns_from, LEARNS_FROM)
         if not is_number(self.weight) or not 0 <= self.weight <= 1:
@@ -98,11 +98,11 @@ class Plan:
     judged_by: Weights | None = None  # None: each request by its caller's own weights
 
     def __post_init__(self) -> None:
-        if not isinstance(self.experiment_id, str) or not _NAME.fullmatch(self.experiment_id):
+        if not is_name(self.experiment_id):
             raise BadPlan(f"experiment_id is {shown(self.experiment_id)}; {_NAMES_ALLOWED}")
-        if not isinstance(self.hypothesis, str) or not self.hypothesis.strip() or len(self.hypothesis) > 2000:
+        if not is_text(self.hypothesis, 2000):
             raise BadPlan("hypothesis is missing; say in 1 to 2000 characters what is expected and why")
-        if not isinstance(self.salt, str) or len(self.salt) > 200:
+        if self.salt != "" and not is_text(self.salt, 200):
             raise BadPlan(f"salt is {shown(self.salt)}; allowed: a text of at most 200 characters")
         for name, value, allowed in (
             ("unit", self.unit, UNITS),
@@ -113,7 +113,7 @@ class Plan:
         check_traffic(self.traffic)
         if not is_number(self.alpha) or not 0 < self.alpha <= 0.5:
             raise BadPlan(f"alpha is {shown(self.alpha)}; allowed: a number above 0 and at most 0.5")
-        if isinstance(self.least_units, bool) or not isinstance(self.least_units, int) or self.least_units < 1:
+        if not is_number(self.least_units) or self.least_units != int(self.least_units) or self.least_units < 1:
             raise BadPlan(f"least_units is {shown(self.least_units)}; allowed: a whole number, 1 or more")
         self._check_variants()
         self._check_kind()
@@ -222,6 +222,16 @@ def check_traffic(traffic: float) -> None:
 def is_number(value: object) -> bool:
     """Whether it is a finite number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def is_name(value: object) -> bool:
+    """Whether it may name an experiment or a variant."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def is_text(value: object, most: int) -> bool:
+    """Whether it is a text that says something, in at most so many characters."""
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= most
 
 
 def shown(value: object) -> str:
