@@ -17,14 +17,29 @@ if TYPE_CHECKING:
 
 # (lowest, highest) of every numeric option that any policy has; the same name means the same in all of them.
 RANGES: dict[str, tuple[float, float]] = {
+    "alpha": (0.0, 100.0),
+    "bag_size": (2, 32),
     "bits": (10, 24),
+    "buckets": (1, 1024),
+    "draws": (16, 65536),
     "floor": (0.0, 1.0),
     "gamma_exponent": (0.0, 1.0),
     "gamma_scale": (0.0, 1e6),
+    "greedy_epsilon": (0.0, 1.0),
     "latency_share": (1e-6, 1.0),
     "learning_rate": (1e-6, 10.0),
+    "posterior_scale": (0.0, 100.0),
+    "quality_share": (1e-6, 1.0),
     "rating_share": (0.0, 1.0),
+    "ridge": (1e-3, 1e6),
     "scalar_learning_rate": (1e-6, 10.0),
+    "softmax_lambda": (0.0, 1e6),
+}
+
+# What an option that is a word may be.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "arm_features": ("described", "named"),
+    "exploration": ("squarecb", "epsilon", "softmax", "bag"),
 }
 
 
@@ -43,6 +58,9 @@ def check_ranges(options: DataclassInstance) -> None:
         elif field.name == "features_schema":
             if value not in SCHEMAS:
                 raise UnknownPolicy(f"option features_schema is {value!r}; allowed: {', '.join(SCHEMAS)}")
+        elif field.name in CHOICES:
+            if value not in CHOICES[field.name]:
+                raise UnknownPolicy(f"option {field.name} is {value!r}; allowed: {', '.join(CHOICES[field.name])}")
         elif not isinstance(value, str) or not value:
             raise UnknownPolicy(f"option {field.name} is {value!r}; allowed: a name that is not empty")
 

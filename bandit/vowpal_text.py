@@ -3,6 +3,7 @@
 Namespaces (VW tells them apart by their first letter):
     p  prompt features          t  prompt tokens          w  the caller's weights
     a  which arm it is          l  numbers of the arm: price, service time, what it would cost this caller now
+    k  of which kind it is, by words that a new arm may share with old ones
 
 Only names of [a-z0-9_] and finite numbers are ever written: `validation.check_context` comes first, and names that
 an operator chose are spelled anew by `spell`. What belongs to an arm as such is built once and cached.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from math import log1p
+from math import log1p, log2
 
 from .context import ArmContext, PromptFeatures, Weights
 
@@ -46,6 +47,28 @@ def weights_text(weights: Weights) -> str:
 def arm_text(name: str, tier: str, preset: str, family: str) -> str:
     """Namespace a. Tier and family are there so that a new arm starts from what its likes have taught."""
     return f"|a arm_{spell(name)} tier_{spell(tier)} preset_{spell(preset)} family_{spell(family)} "
+
+
+@lru_cache(maxsize=4096)
+def name_text(name: str) -> str:
+    """Namespace a, of what no other arm shares."""
+    return f"|a arm_{spell(name)} "
+
+
+@lru_cache(maxsize=4096)
+def kind_text(preset: str, family: str, price_usd: float, service_s: float) -> str:
+    """Namespace k: preset, family, price class and size, which is how long an image takes.
+
+    Classes are the nearest powers of two. One word each: every further word that says the same has to be learned too.
+    """
+    return f"|k preset_{spell(preset)} family_{spell(family)} price_{_class(price_usd)} size_{_class(service_s)} "
+
+
+def _class(amount: float) -> str:
+    if amount <= 0:
+        return "none"
+    power = round(log2(amount))
+    return f"m{-power}" if power < 0 else f"p{power}"
 
 
 def load_text(arm: ArmContext, latency_s: float, penalty: float) -> str:

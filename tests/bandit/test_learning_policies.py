@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import inf, nan
 from random import Random
+from statistics import mean
 
 import pytest
 
@@ -14,12 +15,29 @@ from bandit.errors import BadContext, BadRecord, BadState, NoArmAvailable
 from bandit.features import extract
 from bandit.policies import build
 from bandit.policy import Policy
-from bandit.simulation import ARMS, CLASSES, MANY_CALLERS, MORE_ARMS, prompt
+from bandit.simulation import ARMS, CLASSES, MANY_CALLERS, MORE_ARMS, prompt, run
 
-NAMES = ("factored", "vowpal")
 SMALL = {"bits": 12}  # loads and saves in a millisecond
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    "factored": ("factored", SMALL),
+    "vowpal": ("vowpal", SMALL),
+    **{f"vowpal {one}": ("vowpal", {**SMALL, "exploration": one}) for one in ("epsilon", "softmax", "bag")},
+    "vowpal named": ("vowpal", {**SMALL, "arm_features": "named"}),
+    "epsilon_greedy": ("epsilon_greedy", {}),
+    "moving_average": ("moving_average", {}),
+    "linucb": ("linucb", {"buckets": 16}),
+    "thompson": ("thompson", {"buckets": 16}),
+}
 
-pytestmark = pytest.mark.parametrize("name", NAMES)
+pytestmark = pytest.mark.parametrize("name", CASES)
+
+
+def make(name: str, **options: object) -> Policy:
+    """A fresh policy of one case. Without a floor: with the least that a bag of models may have."""
+    policy, small = CASES[name]
+    if options.get("floor") == 0 and small.get("exploration") == "bag":
+        options["floor"] = 1e-9
+    return build(policy, {**small, **options})
 
 
 def records(count: int, seed: int = 1) -> list[Record]:
@@ -69,24 +87,26 @@ RECORD = Record("1", CONTEXT, Decision("gan@one", 0.5, {}), "gan@one", 0.02, 0.0
 def test_state_is_the_same_wherever_the_fold_was_cut(name: str, cut: int) -> None:
     """A restart of the learner (newest snapshot and the tail) must end in the bytes of a run that never stopped."""
     folded = records(300)
-    whole = fold(build(name, SMALL), folded).state()
-    first = fold(build(name, SMALL), folded[:cut])
-    resumed = build(name, SMALL)
+    whole = fold(make(name), folded).state()
+    first = fold(make(name), folded[:cut])
+    resumed = make(name)
     resumed.restore(first.state())
     assert fold(resumed, folded[cut:]).state() == whole
     assert fold(first, folded[cut:]).state() == whole  # to be asked for its state disturbs nothing either
 
 
 def test_state_is_the_same_at_the_full_table_size(name: str) -> None:
+    policy, small = CASES[name]
+    options = {option: value for option, value in small.items() if option not in ("bits", "buckets")}
     folded = records(120)
-    whole = fold(build(name), folded).state()
-    resumed = build(name)
-    resumed.restore(fold(build(name), folded[:60]).state())
+    whole = fold(build(policy, options), folded).state()
+    resumed = build(policy, options)
+    resumed.restore(fold(build(policy, options), folded[:60]).state())
     assert fold(resumed, folded[60:]).state() == whole
 
 
 def test_state_does_not_depend_on_what_was_asked_in_between(name: str) -> None:
-    asked, silent = build(name, SMALL), build(name, SMALL)
+    asked, silent = make(name), make(name)
     rng = Random(0)
     for record in records(60):
         asked.decide(record.context, rng)
@@ -97,18 +117,29 @@ def test_state_does_not_depend_on_what_was_asked_in_between(name: str) -> None:
 
 
 def test_restored_policy_decides_like_the_one_that_learned(name: str) -> None:
-    learned = fold(build(name, SMALL), records(200))
-    restored = build(name, SMALL)
+    learned = fold(make(name), records(200))
+    restored = make(name)
     restored.restore(learned.state())
     for record in records(50, seed=2):
         assert restored.decide(record.context, Random(7)) == learned.decide(record.context, Random(7))
 
 
 def test_options_that_shape_only_decisions_take_the_same_state(name: str) -> None:
-    learned = fold(build(name, SMALL), records(20))
-    other = build(name, {**SMALL, "floor": 0.5})
+    learned = fold(make(name), records(20))
+    other = make(name, floor=0.5)
     other.restore(learned.state())
     assert other.state() == learned.state()
+
+
+def test_decide_gives_the_same_answer_to_the_same_seed(name: str) -> None:
+    policy = fold(make(name), records(60))
+    for record in records(20, seed=9):
+        assert policy.decide(record.context, Random(4)) == policy.decide(record.context, Random(4))
+
+
+def test_every_policy_that_learns_earns_more_than_the_uniform_choice(name: str) -> None:
+    later = [one for seed in range(2) for one in run(make(name), 600, seed)[300:]]
+    assert mean(one.expected for one in later) > mean(one.uniform for one in later) + 0.01
 
 
 def damaged(state: bytes) -> list[bytes]:
@@ -120,17 +151,20 @@ def damaged(state: bytes) -> list[bytes]:
 
 
 def test_restore_refuses_damage_and_stays_as_it_was(name: str) -> None:
-    policy = fold(build(name, SMALL), records(30))
+    policy = fold(make(name), records(30))
     before = policy.state()
-    for bad in damaged(fold(build(name, SMALL), records(40, seed=3)).state()):
+    for bad in damaged(fold(make(name), records(40, seed=3)).state()):
         with pytest.raises(BadState):
             policy.restore(bad)
     assert policy.state() == before
 
 
 def test_restore_refuses_other_options_and_other_policies(name: str) -> None:
-    policy = build(name, SMALL)
-    for other in (build(name, {"bits": 13}), build(name, {**SMALL, "learning_rate": 0.2}), build("uniform")):
+    policy = make(name)
+    changes: tuple[dict[str, object], ...] = ({"rating_share": 0.4}, {"latency_share": 0.1})
+    if "bits" in CASES[name][1]:
+        changes += ({"bits": 13}, {"learning_rate": 0.2})
+    for other in (*(make(name, **change) for change in changes), build("uniform"), build("round_robin")):
         with pytest.raises(BadState):
             policy.restore(other.state())
 
@@ -169,7 +203,7 @@ def with_features(record: Record, features: PromptFeatures) -> Record:
 
 @pytest.mark.parametrize("what", BAD_RECORDS)
 def test_learn_refuses_a_bad_record_and_stays_as_it_was(name: str, what: str) -> None:
-    policy = fold(build(name, SMALL), records(10))
+    policy = fold(make(name), records(10))
     before = policy.state()
     with pytest.raises(BadRecord, match="decision 1"):
         policy.learn(BAD_RECORDS[what](RECORD))
@@ -179,11 +213,11 @@ def test_learn_refuses_a_bad_record_and_stays_as_it_was(name: str, what: str) ->
 def test_decide_refuses_names_that_features_never_makes(name: str) -> None:
     context = replace(CONTEXT, features=PromptFeatures("words-1", {"length": 0.5}, ("a|b",)))
     with pytest.raises(BadContext):
-        build(name, SMALL).decide(context, Random(0))
+        make(name).decide(context, Random(0))
 
 
 def test_decide_gives_unavailable_arms_no_probability(name: str) -> None:
-    policy = fold(build(name, SMALL), records(100))
+    policy = fold(make(name), records(100))
     for away in range(len(MORE_ARMS)):
         arms = tuple(replace(arm, available=index != away) for index, arm in enumerate(MORE_ARMS))
         decision = policy.decide(replace(CONTEXT, arms=arms), Random(0))
@@ -193,7 +227,7 @@ def test_decide_gives_unavailable_arms_no_probability(name: str) -> None:
 
 
 def test_decide_treats_an_unavailable_arm_like_an_absent_one(name: str) -> None:
-    policy = build(name, {**SMALL, "floor": 0.0})
+    policy = make(name, floor=0.0)
     for _ in range(200):
         policy.learn(replace(RECORD, served_arm="flow@full", decision=Decision("flow@full", 0.5, {}), quality=1.0))
     for away in range(len(MORE_ARMS)):
@@ -207,18 +241,18 @@ def test_decide_treats_an_unavailable_arm_like_an_absent_one(name: str) -> None:
 
 def test_decide_is_sure_where_one_arm_is_left(name: str) -> None:
     arms = (MORE_ARMS[0], *(replace(arm, available=False) for arm in MORE_ARMS[1:]))
-    decision = build(name, SMALL).decide(replace(CONTEXT, arms=arms), Random(0))
+    decision = make(name).decide(replace(CONTEXT, arms=arms), Random(0))
     assert (decision.arm, decision.propensity) == ("gan@one", 1.0)
 
 
 @pytest.mark.parametrize("arms", [(), tuple(replace(arm, available=False) for arm in ARMS)])
 def test_decide_raises_where_no_arm_is_left(name: str, arms: tuple[ArmContext, ...]) -> None:
     with pytest.raises(NoArmAvailable):
-        build(name, SMALL).decide(replace(CONTEXT, arms=arms), Random(0))
+        make(name).decide(replace(CONTEXT, arms=arms), Random(0))
 
 
 def test_decide_keeps_the_floor_and_logs_the_mixed_propensity(name: str) -> None:
-    policy = fold(build(name, {**SMALL, "floor": 0.2}), records(300))
+    policy = fold(make(name, floor=0.2), records(300))
     for record in records(30, seed=5):
         decision = policy.decide(record.context, Random(1))
         shown = [arm.name for arm in record.context.arms if arm.available]
@@ -228,7 +262,7 @@ def test_decide_keeps_the_floor_and_logs_the_mixed_propensity(name: str) -> None
 
 def test_decide_predicts_every_part_of_utility_per_arm(name: str) -> None:
     weights = Weights(2.0, 0.5, 3.0)
-    decision = fold(build(name, SMALL), records(50)).decide(replace(CONTEXT, weights=weights), Random(0))
+    decision = fold(make(name), records(50)).decide(replace(CONTEXT, weights=weights), Random(0))
     assert set(decision.predictions) == {arm.name for arm in MORE_ARMS}
     for arm in MORE_ARMS:
         one = decision.predictions[arm.name]
@@ -246,18 +280,18 @@ def test_a_record_without_a_true_propensity_still_teaches_quality(name: str, cha
         "propensity zero": replace(served, decision=replace(served.decision, propensity=0.0)),
         "propensity above one": replace(served, decision=replace(served.decision, propensity=1.5)),
     }[change]
-    policy = build(name, SMALL)
+    policy = make(name)
     before = policy.decide(CONTEXT, Random(0))
     fold(policy, [changed] * 20)
     after = policy.decide(CONTEXT, Random(0))
     assert after.predictions[changed.served_arm].quality > before.predictions[changed.served_arm].quality + 0.1
-    if name == "vowpal":
+    if name.startswith("vowpal"):
         assert after.probabilities == before.probabilities
 
 
 @pytest.mark.parametrize("rating", [0.0, 1.0])
 def test_an_amending_record_moves_quality_towards_the_vote_and_leaves_latency(name: str, rating: float) -> None:
-    policy = build(name, SMALL)
+    policy = make(name)
     fold(policy, [replace(RECORD, quality=0.5)] * 20)
     before = policy.decide(CONTEXT, Random(0)).predictions["gan@one"]
     fold(policy, [replace(RECORD, quality=0.5, rating=rating, latency_s=9.0, amends=True)] * 5)
@@ -267,31 +301,35 @@ def test_an_amending_record_moves_quality_towards_the_vote_and_leaves_latency(na
 
 
 def test_bad_votes_make_their_arm_less_probable(name: str) -> None:
-    policy = build(name, {**SMALL, "floor": 0.0})
-    fold(policy, [replace(RECORD, quality=0.5, served_arm=arm.name) for arm in MORE_ARMS] * 10)
+    policy = make(name, floor=0.0)
+    drawn = Decision("gan@one", 0.25, {})
+    others = [
+        replace(RECORD, quality=0.5, served_arm=arm.name, decision=replace(drawn, arm=arm.name)) for arm in MORE_ARMS
+    ]
+    fold(policy, [replace(RECORD, quality=0.6), *others] * 10)
     before = policy.decide(CONTEXT, Random(0)).probabilities
-    fold(policy, [replace(RECORD, quality=0.5, rating=0.0, amends=True)] * 20)
+    fold(policy, [replace(RECORD, quality=0.6, rating=0.0, amends=True)] * 20)
     assert policy.decide(CONTEXT, Random(0)).probabilities["gan@one"] < before["gan@one"] - 0.05
 
 
 def test_a_default_quality_teaches_latency_and_no_quality(name: str) -> None:
-    policy = build(name, {**SMALL, "floor": 0.0})
+    policy = make(name, floor=0.0)
     fold(policy, [replace(RECORD, quality=0.9)] * 30)
     before = policy.decide(CONTEXT, Random(0))
     fold(policy, [replace(RECORD, quality=0.0, quality_is_default=True, latency_s=0.06)] * 30)
     after = policy.decide(CONTEXT, Random(0))
     assert after.predictions["gan@one"].quality == before.predictions["gan@one"].quality
     assert after.predictions["gan@one"].latency_s > 0.04
-    if name == "vowpal":  # and its squarecb counts no further round
-        same = build(name, {**SMALL, "floor": 0.0})
+    if name.startswith("vowpal"):  # and its squarecb counts no further round
+        same = make(name, floor=0.0)
         fold(same, [replace(RECORD, quality=0.9)] * 30)
-        assert policy._bandit.serialize() == same._bandit.serialize()
+        assert all(policy._members[one].serialize() == same._members[one].serialize() for one in policy._members)
 
 
 @pytest.mark.parametrize("amends", [True, False])
 def test_a_rating_beside_a_default_quality_is_learned_alone(name: str, amends: bool) -> None:
     rated = replace(RECORD, rating=0.9, amends=amends)
-    twin, policy = build(name, SMALL), build(name, SMALL)
+    twin, policy = make(name), make(name)
     fold(policy, [replace(rated, quality=0.1, quality_is_default=True)] * 5)
     fold(twin, [replace(rated, quality=0.9)] * 5)
     quality = policy.decide(CONTEXT, Random(0)).predictions["gan@one"].quality
@@ -299,7 +337,7 @@ def test_a_rating_beside_a_default_quality_is_learned_alone(name: str, amends: b
 
 
 def test_latency_of_several_images_is_not_learned(name: str) -> None:
-    policy = build(name, SMALL)
+    policy = make(name)
     before = policy.decide(CONTEXT, Random(0)).predictions["gan@one"]
     fold(policy, [replace(RECORD, images=4, latency_s=9.0, late=(("flow@full", 9.0),))] * 5)
     after = policy.decide(CONTEXT, Random(0)).predictions
@@ -309,7 +347,7 @@ def test_latency_of_several_images_is_not_learned(name: str) -> None:
 
 
 def test_an_arm_that_was_given_up_as_late_is_expected_to_take_longer(name: str) -> None:
-    policy = build(name, SMALL)
+    policy = make(name)
     late = (("flow@full", 2.0), ("diffusion@20", 0.01), ("gone@one", 5.0))
     fold(policy, [replace(RECORD, late=late)] * 5)
     after = policy.decide(CONTEXT, Random(0)).predictions
@@ -320,7 +358,7 @@ def test_an_arm_that_was_given_up_as_late_is_expected_to_take_longer(name: str) 
 
 
 def test_measured_latency_replaces_the_catalogues_estimate(name: str) -> None:
-    policy = build(name, SMALL)
+    policy = make(name)
     fold(policy, [replace(RECORD, latency_s=0.06)] * 40)
     free = policy.decide(CONTEXT, Random(0)).predictions
     busy = tuple(replace(arm, in_flight=3, replicas=2) for arm in MORE_ARMS)
@@ -334,7 +372,7 @@ def test_arm_names_of_any_letters_are_told_apart(name: str) -> None:
     """An operator's names reach VW's text format too: they must neither break it nor run together."""
     names = ("x|p 0:1", "x_p 0:1", "X|p 0:1", "größe:\n1")
     arms = tuple(ArmContext(one, one, one, one, 0.001, 0.1) for one in names)
-    policy = build(name, SMALL)
+    policy = make(name)
     context = replace(CONTEXT, arms=arms)
     for _ in range(30):
         for arm in names:
