@@ -5,147 +5,126 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 
-import numpy as np
+from bandit.context import Weights
+from bandit.errors import BadTable
+from bandit.features import SCHEMAS
 
-from bandit.context import PromptFeatures, Weights
-from bandit.errors import BadTable, UnknownPolicy
-from bandit.features import SCHEMAS, extract
-
-from .comparison import Comparison, compare
-from .entrants import Entrant, Start, entrants, options_from
+from .entrants import entrants, options_from
+from .harness import WARM_UP, Harness, features_of
 from .peers import PEERS, peer
-from .reckoning import counted_rows
-from .references import Foreseen, foresee
-from .regression import design
+from .picture import draw
 from .report import json_of, text_of
-from .run import Replay, order_of, replay
+from .scenario import Scenario
 from .source import read_table
-from .stage import known_arms, unchanged
-from .statistics import Resampling
 from .table import Table
 from .trial import Trial, default_trials
-from .vectors import read_vectors
-
-WARM_UP = 2_000  # rounds that are not counted, where the table does not say; at most half of them
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The subcommand and its options."""
     parser = commands.add_parser("replay", help="replay a table of prompts and models as a bandit")
     parser.set_defaults(command=_replay)
-    parser.add_argument("table", metavar="PATH", help="CSV or CSV.gz in long form, a folder with ParetoBandit's "
-                        "examples, or the word paretobandit")  # fmt: skip
-    parser.add_argument("--policy", action="append", default=[], metavar="NAME[=JSON]",
-                        help="may be given several times (default: every policy that needs no option)")  # fmt: skip
-    parser.add_argument("--options", default="{}", metavar="JSON", help="options of every --policy")
-    parser.add_argument("--features", default=SCHEMAS[-1], choices=SCHEMAS, help="features schema")
-    parser.add_argument("--vectors", metavar="FILE", help="sentence vectors of the prompts, .npz or .npy")
-    parser.add_argument("--seeds", type=_positive, default=5, metavar="COUNT")
-    parser.add_argument("--weights", type=_amount, nargs="+", default=[], metavar="PER_USD",
-                        help="utility = quality - weight x USD; one run for each")  # fmt: skip
-    parser.add_argument("--latency-weights", type=_amount, nargs="+", default=[], metavar="PER_S",
-                        help="utility = quality - weight x seconds; one run for each")  # fmt: skip
-    parser.add_argument("--ceiling", type=_amount, nargs="+", action="extend", default=[], metavar="USD",
-                        help="mean cost to hold, by policies with the option budget_usd; a run for each")  # fmt: skip
-    parser.add_argument("--count-from", type=_positive, metavar="ROUND",
-                        help=f"first round that counts (default: {WARM_UP}, at most half)")  # fmt: skip
-    parser.add_argument("--split", choices=("auto", "on", "off"), default="auto",
-                        help="learn from the table's own first part and count the rest (auto: where that rest is a "
-                        "tenth of the table or more)")  # fmt: skip
-    parser.add_argument("--peers", nargs="*", choices=PEERS, metavar="NAME",
-                        help=f"libraries of others beside us (default: all of {', '.join(PEERS)})")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("runs/replay"), metavar="FOLDER", help="for the JSON")
+
+    def add(*names: str, **rest: object) -> None:
+        parser.add_argument(*names, **rest)  # type: ignore[arg-type]
+
+    add("table", metavar="PATH", help="CSV or CSV.gz, a folder with ParetoBandit's examples, or the word paretobandit")
+    add(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="NAME[=JSON]",
+        help="with options of its own; may be given several times (default: every policy that needs no option)",
+    )
+    add("--options", default="{}", metavar="JSON", help="options of every --policy")
+    add("--features", default=SCHEMAS[-1], choices=SCHEMAS, help="features schema")
+    add("--vectors", metavar="FILE", help="sentence vectors of the prompts, .npz or .npy")
+    add("--seeds", type=_positive, default=5, metavar="COUNT")
+    add(
+        "--weights",
+        type=_amount,
+        nargs="+",
+        default=[],
+        metavar="PER_USD",
+        help="utility = quality - weight x USD; one run for each",
+    )
+    add(
+        "--latency-weights",
+        type=_amount,
+        nargs="+",
+        default=[],
+        metavar="PER_S",
+        help="utility = quality - weight x seconds; one run for each",
+    )
+    add(
+        "--ceiling",
+        type=_ceiling,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="USD",
+        help="mean cost to hold, by policies with the option budget_usd; one run for each",
+    )
+    add(
+        "--count-from",
+        type=_positive,
+        metavar="ROUND",
+        help=f"first round that counts (default: {WARM_UP}, at most half of all)",
+    )
+    add(
+        "--split",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="learn from the table's own first part and count the rest (auto: where that is a tenth or more)",
+    )
+    add(
+        "--peers",
+        nargs="*",
+        choices=PEERS,
+        metavar="NAME",
+        help=f"libraries of others beside us (default: all of {', '.join(PEERS)})",
+    )
+    add("--newcomer", metavar="MODEL", help="this model is not there before --at")
+    add("--removed", metavar="MODEL", help="this model is gone from --at on")
+    add("--repriced", metavar="MODEL", help="this model costs --times as much from --at on")
+    add("--at", type=_positive, metavar="ROUND", help="of the change (default: first that counts)")
+    add("--times", type=_amount, default=0.1, help="what a repriced model's costs are multiplied by")
+    add("--out", type=Path, default=Path("runs/replay"), metavar="FOLDER", help="for JSON and picture")
 
 
 def _replay(given: argparse.Namespace) -> int:
-    table = read_table(given.table)
-    table = _split(table, given.split)
-    print(
-        f"{table.name}: {len(table.prompts)} prompts, {len(table.models)} models",
-        *table.notes,
-        sep="\n  ",
-        file=sys.stderr,
-    )
+    table = _split(read_table(given.table), given.split)
+    _told(f"{table.name}: {len(table.prompts)} prompts, {len(table.models)} models")
+    for note in table.notes:
+        _told(note)
     taking_part = entrants(given.policy, options_from(given.options, "--options"))
     if given.peers is not None:
         taking_part += [peer(name) for name in given.peers or PEERS]
     trials = _trials(given, table)
-    features = features_of(table, given.features, given.vectors)
-    count_from = given.count_from or min(WARM_UP, len(table.prompts) // 2)
-    if count_from >= len(table.prompts):
-        raise BadTable(f"--count-from {count_from}: the table has {len(table.prompts)} prompts, nothing would count")
-    foreseen = foresee(table, design(features))
-    resampling = Resampling(given.seeds, len(table.prompts))
-    comparisons = []
+    scenario = _scenario(given, table)
+    harness = Harness(table, features_of(table, given.features, given.vectors), given.seeds, given.count_from, scenario)
+    if scenario is not None:
+        print(scenario.title, end="\n\n")
+    outcomes = []
     for trial in trials:
-        comparisons.append(
-            run_trial(table, trial, taking_part, features, foreseen, given.seeds, count_from, resampling)
-        )
-        print(text_of(comparisons[-1]), end="\n\n", flush=True)
-    out = given.out / f"{table.name}.json"
-    given.out.mkdir(parents=True, exist_ok=True)
+        outcomes.append(harness.run(trial, taking_part, _told))
+        print(text_of(outcomes[-1]), end="\n\n", flush=True)
     run: dict[str, object] = {
         "policies": [one.label for one in taking_part], "options": given.options, "features": given.features,
         "vectors": given.vectors, "seeds": given.seeds, "split": table.first_part is not None,
-        "count_from": count_from if table.first_part is None else int(table.first_part.sum()),
+        "count_from": harness.count_from, "scenario": None if scenario is None else scenario.title,
     }  # fmt: skip
-    out.write_text(json.dumps(json_of(table, comparisons, run), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    print(f"written: {out}", file=sys.stderr)
+    given.out.mkdir(parents=True, exist_ok=True)
+    stem = table.name if scenario is None else f"{table.name}-{scenario.kind}"
+    written = json.dumps(json_of(table, outcomes, run), indent=1, allow_nan=False)
+    (given.out / f"{stem}.json").write_text(written + "\n", encoding="utf-8")
+    title = f"{table.name}: {len(table.prompts)} prompts, {given.seeds} seeds"
+    draw([one.comparison for one in outcomes], title, given.out / f"{stem}.png")
+    _told(f"written: {given.out / stem}.json and .png")
     return 0
-
-
-def features_of(table: Table, schema: str, vectors: str | None) -> list[PromptFeatures]:
-    """Computed once and shared by all policies, weights and seeds. Raises BadTable or UnknownSchema."""
-    features = [extract(prompt, schema) for prompt in table.prompts]
-    if vectors is None:
-        return features
-    rows = read_vectors(Path(vectors), table).tolist()
-    return [replace(one, vector=tuple(row)) for one, row in zip(features, rows, strict=True)]
-
-
-def run_trial(
-    table: Table,
-    trial: Trial,
-    taking_part: Sequence[Entrant],
-    features: Sequence[PromptFeatures],
-    foreseen: Foreseen,
-    seeds: int,
-    count_from: int,
-    resampling: Resampling,
-) -> Comparison:
-    """All entrants that can take part, over all seeds, in the same orders. Raises BadTable."""
-    runs: dict[str, list[Replay]] = {}
-    kinds = {}
-    table.worth(trial.weights)  # a weight that charges nothing is told before the first round
-    for one in taking_part:
-        started = perf_counter()
-        try:
-            runs[one.label] = [_one_seed(table, trial, one, features, count_from, seed) for seed in range(seeds)]
-        except UnknownPolicy as error:
-            print(f"  {one.label} is left out of {trial.title!r}: {error}", file=sys.stderr)
-            continue
-        kinds[one.label] = one.kind
-        print(f"  {trial.title}: {one.label}, {seeds} seeds, {perf_counter() - started:.1f} s", file=sys.stderr)
-    counted = counted_rows(table, seeds, count_from)
-    return compare(table, trial, foreseen, runs, kinds, counted, resampling)
-
-
-def _one_seed(
-    table: Table, trial: Trial, entrant: Entrant, features: Sequence[PromptFeatures], count_from: int, seed: int
-) -> Replay:
-    first = table.first_part
-    if first is None:
-        first = np.zeros(len(table.prompts), dtype=bool)
-        first[order_of(table, seed)[:count_from]] = True
-    arms = known_arms(table, first)
-    vectors = np.array([features[row].vector for row in np.flatnonzero(first).tolist()], dtype=np.float32)
-    router = entrant.make(Start(trial, vectors, seed))
-    return replay(router, table, features, trial.weights, unchanged(arms), seed)
 
 
 def _split(table: Table, wanted: str) -> Table:
@@ -166,13 +145,35 @@ def _trials(given: argparse.Namespace, table: Table) -> tuple[Trial, ...]:
     trials += [Trial(Weights(), ceiling_usd=ceiling) for ceiling in given.ceiling]
     if given.ceiling and table.cost_usd is None:
         raise BadTable(f"{table.name} has no costs, so a ceiling on the mean cost means nothing")
-    return tuple(trials) or default_trials(table)
+    return tuple(dict.fromkeys(trials)) or default_trials(table)
+
+
+def _scenario(given: argparse.Namespace, table: Table) -> Scenario | None:
+    named = {"newcomer": given.newcomer, "removal": given.removed, "repricing": given.repriced}
+    asked = [(kind, model) for kind, model in named.items() if model is not None]
+    if len(asked) > 1:
+        raise BadTable("give one of --newcomer, --removed and --repriced; one change at a time can be told apart")
+    if not asked:
+        return None
+    default = min(WARM_UP, len(table.prompts) // 2) if table.first_part is None else int(table.first_part.sum())
+    kind, model = asked[0]
+    return Scenario(kind, model, given.at or default, given.times if kind == "repricing" else 1.0)
+
+
+def _told(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _amount(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1e9:
         raise argparse.ArgumentTypeError(f"{text} is not allowed; 0 to 1e9")
+    return value
+
+
+def _ceiling(text: str) -> float:
+    if not (value := _amount(text)):
+        raise argparse.ArgumentTypeError("a mean cost of 0 USD cannot be held; give more than 0")
     return value
 
 

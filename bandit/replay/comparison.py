@@ -9,7 +9,7 @@ import numpy as np
 
 from .line import FixedArm, Line
 from .reckoning import Reckoning, by_row
-from .references import ORACLE, REGRESSION, UNIFORM, Foreseen, greedy, greedy_within, uniform
+from .references import BEST_FIXED, ORACLE, REGRESSION, UNIFORM, Foreseen, always, greedy, greedy_within, uniform
 from .run import Replay
 from .statistics import Resampling
 from .table import Floats, Rows, Table
@@ -47,7 +47,8 @@ def compare(
     lines = [reckoning.line(name, "reference", one, one) for name, one in chances.items()]
     lines += [reckoning.line(name, kinds[name], *by_row(table, replays)) for name, replays in runs.items()]
     gains = {line.name: _gain(line, trial) for line in lines}
-    rounds, regret = regret_curves(reckoning.worth, runs)
+    best_fixed = always(table.models.index(reckoning.best_fixed), table.quality.shape)
+    rounds, regret = regret_curves(reckoning.worth, runs, {BEST_FIXED: best_fixed, **chances})
     return Comparison(
         trial=trial,
         charge=reckoning.charge,
@@ -82,13 +83,20 @@ def reference_chances(table: Table, trial: Trial, foreseen: Foreseen, counted: R
 
 
 def regret_curves(
-    worth: Floats, runs: Mapping[str, Sequence[Replay]]
+    worth: Floats, runs: Mapping[str, Sequence[Replay]], references: Mapping[str, Floats]
 ) -> tuple[tuple[int, ...], dict[str, tuple[float, ...]]]:
-    """Rounds, and per router what was lost to the oracle until then."""
-    at = np.unique(np.linspace(0, len(worth) - 1, min(len(worth), CURVE_POINTS)).astype(int))
+    """Rounds, and per router and reference what was lost to the oracle until then. References are [N, M]."""
+    if not runs:
+        return (), {}
+    orders = [one.order for one in next(iter(runs.values()))]
+    rounds = len(orders[0])
+    at = np.unique(np.linspace(0, rounds - 1, min(rounds, CURVE_POINTS)).astype(int))
     curves = {}
     for name, replays in runs.items():
         lost = [_lost(worth[one.order], one.probabilities) for one in replays]
+        curves[name] = tuple(float(value) for value in np.mean(lost, axis=0)[at])
+    for name, chances in references.items():
+        lost = [_lost(worth[order], chances[order]) for order in orders]
         curves[name] = tuple(float(value) for value in np.mean(lost, axis=0)[at])
     return tuple(int(one) + 1 for one in at), curves
 

@@ -15,7 +15,8 @@ from bandit.context import Weights
 from .regression import predict_unseen
 from .table import Floats, Rows, Table
 
-UNIFORM, REGRESSION, ORACLE = "uniform reference", "full-information regression", "oracle"
+UNIFORM, BEST_FIXED = "uniform reference", "best fixed arm"
+REGRESSION, ORACLE = "full-information regression", "oracle"
 BISECTIONS = 60
 
 

@@ -7,7 +7,9 @@ from dataclasses import asdict
 
 from bandit.confidence import Interval
 
-from .comparison import Comparison, Line
+from .harness import Outcome
+from .line import Line
+from .scenario import Adoption
 from .table import Table
 
 _HEAD = (
@@ -24,25 +26,26 @@ _HEAD = (
     "regr.",
     "ceiling",
 )
+_ADOPTION_HEAD = ("", "adopted after", "first drawn", "share before", "share at the end")
 
 
-def text_of(comparison: Comparison) -> str:
-    """One row per fixed arm, reference, policy and peer."""
+def text_of(outcome: Outcome) -> str:
+    """One row per fixed arm, reference, policy and peer; below, how a scenario's model fared with each router."""
+    comparison = outcome.comparison
     rows: list[Sequence[str]] = [_HEAD]
     for model, arm in comparison.fixed.items():
         mark = " (best fixed)" if model == comparison.best_fixed else ""
         means = (f"{arm.quality:.4f}", _number(arm.cost_usd), _number(arm.latency_s), f"{arm.utility:.4f}")
         rows.append((f"always {model[:40]}{mark}", *means, *[""] * (len(_HEAD) - 5)))
     rows += [_row(line) for line in comparison.lines]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    kept = [column for column in range(len(_HEAD)) if any(row[column] for row in rows[1:])]
-    body = [
-        "  ".join(row[c].ljust(widths[c]) if c == 0 else row[c].rjust(widths[c]) for c in kept).rstrip() for row in rows
-    ]
-    return "\n".join([comparison.trial.title, *body])
+    text = f"{comparison.trial.title}\n{_aligned(rows)}"
+    if outcome.adoptions:
+        fates = [_ADOPTION_HEAD, *(_fate(name, one) for name, one in outcome.adoptions.items())]
+        text += f"\n\n{_aligned(fates)}"
+    return text
 
 
-def json_of(table: Table, comparisons: Sequence[Comparison], run: dict[str, object]) -> dict[str, object]:
+def json_of(table: Table, outcomes: Sequence[Outcome], run: dict[str, object]) -> dict[str, object]:
     """Everything that was reckoned; `run` says with what it was run."""
     return {
         "table": table.name,
@@ -51,14 +54,42 @@ def json_of(table: Table, comparisons: Sequence[Comparison], run: dict[str, obje
         "notes": list(table.notes),
         "run": run,
         "interval": "95 %, pigeonhole bootstrap over prompts and seeds, paired",
-        "trials": [_json(one) for one in comparisons],
+        "trials": [_json(one) for one in outcomes],
     }
 
 
-def _json(comparison: Comparison) -> dict[str, object]:
-    answer = asdict(comparison)
-    answer["title"] = comparison.trial.title
-    return answer
+def _json(outcome: Outcome) -> dict[str, object]:
+    adoptions = {name: {**asdict(one), "mean_step": one.mean_step} for name, one in outcome.adoptions.items()}
+    return {
+        "title": outcome.comparison.trial.title,
+        **asdict(outcome.comparison),
+        "left_out": dict(outcome.left_out),
+        "adoptions": adoptions,
+    }
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side; those that are empty in every row are left out."""
+    kept = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
+    widths = {column: max(len(row[column]) for row in rows) for column in kept}
+    lines = []
+    for row in rows:
+        cells = [row[one].ljust(widths[one]) if one == 0 else row[one].rjust(widths[one]) for one in kept]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _fate(name: str, adopted: Adoption) -> tuple[str, ...]:
+    there = [step for step in adopted.steps if step is not None]
+    steps = f"{adopted.mean_step:.0f}" if adopted.mean_step is not None else "never"
+    first = [step for step in adopted.first_drawn if step is not None]
+    return (
+        name,
+        f"{steps} ({len(there)} of {len(adopted.steps)} seeds)",
+        f"{sum(first) / len(first):.0f}" if first else "never",
+        f"{adopted.share_before:.1%}",
+        f"{adopted.share_at_end:.1%}",
+    )
 
 
 def _row(line: Line) -> tuple[str, ...]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from bandit.context import ArmContext
-from bandit.errors import BadTable
 
 from .table import Rows, Table
 
@@ -50,30 +49,3 @@ def known_arms(table: Table, first: Rows) -> tuple[ArmContext, ...]:
 def unchanged(arms: Sequence[ArmContext]) -> tuple[Stage, ...]:
     """The same arms from the first round to the last."""
     return (Stage(0, tuple(arms), (1.0,) * len(arms)),)
-
-
-def newcomer(arms: Sequence[ArmContext], model: str, at: int) -> tuple[Stage, ...]:
-    """`model` is not there before round `at`. Raises BadTable."""
-    _known(arms, model)
-    without = tuple(arm for arm in arms if arm.name != model)
-    return (Stage(0, without, (1.0,) * len(arms)), Stage(at, tuple(arms), (1.0,) * len(arms)))
-
-
-def removal(arms: Sequence[ArmContext], model: str, at: int) -> tuple[Stage, ...]:
-    """`model` is gone from round `at` on. Raises BadTable."""
-    _known(arms, model)
-    without = tuple(arm for arm in arms if arm.name != model)
-    return (Stage(0, tuple(arms), (1.0,) * len(arms)), Stage(at, without, (1.0,) * len(arms)))
-
-
-def repricing(arms: Sequence[ArmContext], model: str, at: int, times: float) -> tuple[Stage, ...]:
-    """From round `at` on, `model` costs `times` as much, and its known price says so. Raises BadTable."""
-    _known(arms, model)
-    factors = tuple(times if arm.name == model else 1.0 for arm in arms)
-    priced = tuple(replace(arm, price_usd=arm.price_usd * factor) for arm, factor in zip(arms, factors, strict=True))
-    return (Stage(0, tuple(arms), (1.0,) * len(arms)), Stage(at, priced, factors))
-
-
-def _known(arms: Sequence[ArmContext], model: str) -> None:
-    if model not in {arm.name for arm in arms}:
-        raise BadTable(f"there is no model {model!r} in the table; there is {', '.join(arm.name for arm in arms)}")
