@@ -17,21 +17,19 @@ from .policy import Policy
 class CoursePlan:
     """`learns_from`: a variant ("experiment:variant") whose records alone are learned; None: everybody's.
 
-    `all_after`: the join's position after which everybody's are learned all the same, as of a variant that was
-    promoted. Given by position, so that a fold from the first join ends with the same bytes.
+    Records of a part of that variant ("experiment:variant:live", ":carry") are its own too.
     """
 
     policy: str
     options: Mapping[str, Any] = field(default_factory=dict)
     learns_from: str | None = None
-    all_after: int | None = None
 
-    def make(self) -> Policy:
+    def __call__(self) -> Policy:
         """The policy with nothing learned. Raises UnknownPolicy."""
         return build(self.policy, self.options)
 
-    def learns(self, position: int, variant: str | None) -> bool:
-        """Whether the record of this variant at this position is for this course."""
-        if self.learns_from is None or variant == self.learns_from:
+    def learns(self, variant: str | None) -> bool:
+        """Whether records of this variant are for this course. Of the record alone, so a fold depends on joins only."""
+        if self.learns_from is None:
             return True
-        return self.all_after is not None and position > self.all_after
+        return variant is not None and (variant == self.learns_from or variant.startswith(f"{self.learns_from}:"))

@@ -21,6 +21,7 @@ from .policy import Policy
 _log = logging.getLogger(__name__)
 
 MakePolicy = Callable[[], Policy]
+Learns = Callable[[str | None], bool]  # whether records of this variant are learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,14 @@ class Refusal:
 class Fold:
     """One policy and the position up to which it has learned."""
 
-    def __init__(self, make_policy: MakePolicy, features_schema: str) -> None:
-        """`make_policy` builds the policy with nothing learned; `features_schema` is the one that it understands."""
+    def __init__(self, make_policy: MakePolicy, features_schema: str, learns: Learns | None = None) -> None:
+        """`make_policy` builds the policy with nothing learned; `features_schema` is the one that it understands.
+
+        `learns` chooses records by their variant alone; what it leaves out moves the position and nothing else.
+        """
         self._make_policy = make_policy
         self._features_schema = features_schema
+        self._learns = learns
         self._last: Record | None = None  # the newest that was learned: its context is what a state is tried on
         self.policy = make_policy()
         self.position = 0
@@ -87,6 +92,8 @@ class Fold:
             raise BadState(f"a policy restored from the state gives the probabilities {dict(decision.probabilities)}")
 
     def _learn(self, row: dict[str, Any]) -> str | None:
+        if self._learns is not None and not self._learns(_variant(row)):
+            return None
         try:
             record = join_from_row(row).record
             if record is None:
@@ -103,6 +110,12 @@ class Fold:
         self._last = record
         self.learned += 1
         return None
+
+
+def _variant(row: dict[str, Any]) -> str | None:
+    """Of a raw join, without decoding the record: most are of others."""
+    stored = row["record"]
+    return stored.get("variant") if isinstance(stored, dict) else None
 
 
 def _all_available(record: Record) -> Context:

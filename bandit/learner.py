@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import insert, select
 
 from . import leases
-from .errors import BadState, LeaseLost, SnapshotRefused
+from .course import CoursePlan
+from .errors import BadState, LeaseLost, SnapshotRefused, UnknownPolicy
 from .fold import Fold, MakePolicy, Refusal
 from .joins import close_due, joins_after
 from .journal import Journal
@@ -39,6 +40,7 @@ class LearnerSettings:
     snapshot_after_s: float = 5.0  # publish what is new after this, however little
     batch: int = 500  # joins closed per transaction, and read at a time
     step_joins: int = 2000  # at most so many are folded per step, so that the lease is renewed in time
+    catch_up_joins: int = 500  # per step, by all policies that are behind the foremost one, which goes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class StepReport:
 class _Course:
     """One policy's way: its fold, what of it is published, and when publishing was last tried."""
 
+    plan: MakePolicy | CoursePlan
     fold: Fold
     published_position: int = 0
     tried_position: int = 0
@@ -71,13 +74,13 @@ class Learner:
     def __init__(
         self,
         journal: Journal,
-        policies: Mapping[str, MakePolicy],
+        policies: Mapping[str, MakePolicy | CoursePlan],
         holder: str,
         *,
         features_schema: str,
         settings: LearnerSettings | None = None,
     ) -> None:
-        """`policies`: snapshot name to a function that builds the policy with nothing learned.
+        """`policies`: snapshot name to a function that builds the policy with nothing learned, or to a course's plan.
 
         `holder` names this process and no other. Records with features of another schema are not learned.
         """
@@ -88,7 +91,15 @@ class Learner:
         self._settings = settings or LearnerSettings()
         self._snapshots = Snapshots(journal)
         self._lease: Lease | None = None
-        self._courses: dict[str, _Course] | None = None
+        self._courses: dict[str, _Course] = {}
+
+    def set_policies(self, policies: Mapping[str, MakePolicy | CoursePlan]) -> None:
+        """Fold these from the next step on, in the same thread as `step`.
+
+        One that is new starts from its newest good snapshot, or from the first join; one that is gone publishes what
+        it has and is forgotten, and its snapshots stay. One that is equal to what it was goes on as it is.
+        """
+        self._policies = dict(policies)
 
     def step(self, now_s: float) -> StepReport:
         """Take or renew the lease, close due joins, fold, publish. Raises JournalAway: call again later."""
@@ -107,7 +118,7 @@ class Learner:
         if self._lease is None:
             return
         try:
-            for name, course in (self._courses or {}).items():
+            for name, course in self._courses.items():
                 if course.fold.position > course.published_position:
                     self._publish(self._lease, name, course, now_s)
             with self._journal.write() as connection:
@@ -129,14 +140,14 @@ class Learner:
         return self._lease is not None
 
     def _work(self, lease: Lease, now_s: float) -> StepReport:
-        if self._courses is None:
-            self._courses = {name: self._course(name) for name in self._policies}
+        self._change_courses(lease, now_s)
         closed, more = self._close_joins(lease, now_s)
         learned, refused, behind = self._fold_joins(lease, self._courses)
         published: dict[str, int] = {}
         refused_snapshots: dict[str, str] = {}
+        foremost = max((course.fold.position for course in self._courses.values()), default=0)
         for name, course in self._courses.items():
-            if self._is_due(course, now_s):
+            if self._is_due(course, now_s, catching_up=course.fold.position < foremost):
                 try:
                     published[name] = self._publish(lease, name, course, now_s)
                 except SnapshotRefused as error:
@@ -153,17 +164,40 @@ class Learner:
             positions={name: course.fold.position for name, course in self._courses.items()},
         )
 
-    def _course(self, name: str) -> _Course:
+    def _change_courses(self, lease: Lease, now_s: float) -> None:
+        """Drop the courses that are not wanted any more, or not like that, and begin those that are new."""
+        for name, course in list(self._courses.items()):
+            if name in self._policies and self._policies[name] == course.plan:
+                continue
+            if course.fold.position > course.published_position:
+                try:
+                    self._publish(lease, name, course, now_s)
+                except SnapshotRefused as error:
+                    _log.error("%s", error)
+            del self._courses[name]
+        for name, plan in list(self._policies.items()):
+            if name in self._courses:
+                continue
+            try:
+                self._courses[name] = self._course(name, plan)
+            except UnknownPolicy as error:
+                if not isinstance(plan, CoursePlan):
+                    raise
+                # An experiment of another version, say: the others go on. It is tried again when it is told again.
+                _log.error("course %s cannot be folded: %s", name, error)
+                del self._policies[name]
+
+    def _course(self, name: str, plan: MakePolicy | CoursePlan) -> _Course:
         """From the newest snapshot that the policy takes, or from the very first join."""
-        fold = Fold(self._policies[name], self._features_schema)
+        fold = Fold(plan, self._features_schema, plan.learns if isinstance(plan, CoursePlan) else None)
         for snapshot in self._snapshots.good(name, features_schema=self._features_schema):
             try:
                 fold.restore(snapshot.payload, snapshot.position)
             except BadState as error:
                 _log.warning("snapshot %d of policy %s cannot be used: %s", snapshot.version, name, error)
                 continue
-            return _Course(fold, published_position=snapshot.position, tried_position=snapshot.position)
-        return _Course(fold)
+            return _Course(plan, fold, published_position=snapshot.position, tried_position=snapshot.position)
+        return _Course(plan, fold)
 
     def _close_joins(self, lease: Lease, now_s: float) -> tuple[int, bool]:
         settings, closed = self._settings, 0
@@ -184,20 +218,35 @@ class Learner:
         return closed, True
 
     def _fold_joins(self, lease: Lease, courses: Mapping[str, _Course]) -> tuple[int, int, bool]:
-        learned = sum(course.fold.learned for course in courses.values())
+        """The foremost courses first, so that one which is far behind holds nobody up; it catches up step by step."""
+        before = sum(course.fold.learned for course in courses.values())
+        groups: dict[int, dict[str, _Course]] = {}
+        for name, course in courses.items():
+            groups.setdefault(course.fold.position, {})[name] = course
         refusals: list[tuple[str, Refusal]] = []
-        read, behind = 0, True
-        while behind and read < self._settings.step_joins:
-            position = min(course.fold.position for course in courses.values())
+        behind = False
+        for place, position in enumerate(sorted(groups, reverse=True)):
+            share = max(1, self._settings.catch_up_joins // max(len(groups) - 1, 1))
+            most = self._settings.step_joins if place == 0 else share
+            behind |= self._fold_group(groups[position], most, refusals)
+        self._record(lease, refusals)
+        learned = sum(course.fold.learned for course in courses.values()) - before
+        return learned, len(refusals), behind
+
+    def _fold_group(self, group: Mapping[str, _Course], most: int, refusals: list[tuple[str, Refusal]]) -> bool:
+        """Up to `most` joins for courses that stand at the same position; whether there may be more."""
+        read = 0
+        while read < most:
+            position = next(iter(group.values())).fold.position
+            limit = min(self._settings.batch, most - read)
             with self._journal.read() as connection:
-                rows = joins_after(connection, position, self._settings.batch)
-            for name, course in courses.items():
+                rows = joins_after(connection, position, limit)
+            for name, course in group.items():
                 refusals += [(name, refusal) for refusal in course.fold.learn(rows)]
             read += len(rows)
-            behind = len(rows) == self._settings.batch
-        self._record(lease, refusals)
-        learned = sum(course.fold.learned for course in courses.values()) - learned
-        return learned, len(refusals), behind
+            if len(rows) < limit:
+                return False
+        return True
 
     def _record(self, lease: Lease, refusals: list[tuple[str, Refusal]]) -> None:
         """Keep what was refused. A fold that starts again from a snapshot refuses it again: it is kept once."""
@@ -221,7 +270,7 @@ class Learner:
             if fresh:
                 connection.execute(insert(bad_records), fresh)
 
-    def _is_due(self, course: _Course, now_s: float) -> bool:
+    def _is_due(self, course: _Course, now_s: float, *, catching_up: bool) -> bool:
         if course.fold.position == course.published_position:
             return False
         if course.tried_at_s is None:
@@ -229,7 +278,9 @@ class Learner:
         # Since the last try, not the last success: a state that was refused is not tried again at each step.
         fresh = course.fold.position - course.tried_position
         waited_s = now_s - course.tried_at_s
-        return fresh >= self._settings.snapshot_every or waited_s >= self._settings.snapshot_after_s
+        # While it catches up, thousands of joins a second pass: publishing by their number would be all it does.
+        enough = fresh >= self._settings.snapshot_every and not catching_up
+        return enough or waited_s >= self._settings.snapshot_after_s
 
     def _publish(self, lease: Lease, name: str, course: _Course, now_s: float) -> int:
         course.tried_position, course.tried_at_s = course.fold.position, now_s

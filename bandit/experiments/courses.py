@@ -13,7 +13,7 @@ from bandit.course import CoursePlan
 
 from .assignment import Running, column
 from .plan import Plan
-from .state import LedgerState, LivePolicy, Promotion
+from .state import LedgerState, LivePolicy
 
 
 def first_snapshot_name(plan: Plan, variant: str, live: LivePolicy) -> str:
@@ -43,7 +43,8 @@ def courses(state: LedgerState, catalogue: LivePolicy) -> Mapping[str, CoursePla
     """
     found = {catalogue.snapshot_name: CoursePlan(catalogue.name, catalogue.options)}
     for promotion in state.promotions:
-        found.setdefault(promotion.live.snapshot_name, _promoted(promotion))
+        live = promotion.live
+        found.setdefault(live.snapshot_name, CoursePlan(live.name, dict(live.options), promotion.own))
     live = state.live or catalogue
     for experiment in state.running():
         for variant in _learning(experiment):
@@ -56,16 +57,6 @@ def courses(state: LedgerState, catalogue: LivePolicy) -> Mapping[str, CoursePla
 
 def _learning(experiment: Running) -> Iterable[str]:
     return (name for name in experiment.plan.names if name not in experiment.stopped)
-
-
-def _promoted(promotion: Promotion) -> CoursePlan:
-    own = None if promotion.own is None else f"{promotion.experiment_id}:{promotion.own}"
-    return CoursePlan(
-        promotion.live.name,
-        dict(promotion.live.options),
-        own,
-        None if own is None else promotion.all_after,
-    )
 
 
 def _same(policy: str, options: Mapping[str, object], live: LivePolicy) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bandit.errors import ExperimentConflict, ExperimentRefused, NoEvidence, UnknownExperiment
-from bandit.joins import last_position
 from bandit.journal import Journal
 
 from . import events
@@ -56,6 +55,10 @@ class Ledger:
     def live_policy(self) -> LivePolicy | None:
         """What the newest promotion says: (name, options, snapshot_name). None: the catalogue's."""
         return self.state().live
+
+    def live_column(self) -> str | None:
+        """What decisions of the live policy have to say in `variant`, None: nothing. See `LedgerState.live_column`."""
+        return self.state().live_column
 
     def events(self, experiment_id: str | None = None) -> tuple[Event, ...]:
         """The history of one experiment, or of all, in order. Raises UnknownExperiment."""
@@ -207,7 +210,7 @@ class Ledger:
                 "Wait for more data, or force it, which is logged."
             )
 
-        def body(connection: Connection, state: LedgerState) -> dict[str, Any]:
+        def body(_connection: Connection, state: LedgerState) -> dict[str, Any]:
             experiment = _promotable(state, experiment_id, variant)
             if experiment.seq != found.seq:
                 raise ExperimentConflict(f"experiment {experiment_id} was changed meanwhile; look at it and repeat")
@@ -215,7 +218,6 @@ class Ledger:
                 "variant": variant,
                 "forced": found.winner != variant,
                 "evidence": found.verdict,
-                "after_join": last_position(connection),
             }
 
         return self._change(experiment_id, events.PROMOTED, actor, now_s, body)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .assignment import Running
+from .assignment import Running, column
 from .design import Plan, plan_from_json
 from .events import CREATED, PROMOTED, RAMPED, ROLLED_BACK, STARTED, STOPPED, VARIANT_STOPPED, Event
 from .shares import Pieces
@@ -104,8 +104,7 @@ class Promotion:
     live: LivePolicy
     at_s: float  # effective
     forced: bool
-    own: str | None  # it learned from this variant's records only ...
-    all_after: int  # ... up to this join, and learns from all after it
+    own: str | None  # the variant ("experiment:variant") whose records alone it learns from; None: everybody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +125,15 @@ class LedgerState:
     def live(self) -> LivePolicy | None:
         """What the newest promotion says; None: the catalogue's."""
         return self.promotions[-1].live if self.promotions else None
+
+    @property
+    def live_column(self) -> str | None:
+        """What decisions of the live policy have to say in `variant`; None: nothing.
+
+        A promoted policy that learns from its own records only goes on to learn, so its records must be known.
+        """
+        own = self.promotions[-1].own if self.promotions else None
+        return None if own is None else f"{own}:live"
 
 
 def fold(events: Iterable[Event], state: LedgerState | None = None) -> LedgerState:
@@ -251,8 +259,7 @@ def _promotion(experiment: Experiment, event: Event, at_s: float) -> Promotion:
         live=LivePolicy(planned.policy, dict(planned.options), experiment.snapshots[planned.name]),
         at_s=at_s,
         forced=event.body["forced"],
-        own=None if planned.learns_from == "all" else planned.name,
-        all_after=event.body["after_join"],
+        own=None if planned.learns_from == "all" else column(experiment.plan, planned.name),
     )
 
 
