@@ -21,8 +21,8 @@ from .linear_arms import LinearArms
 class LinUcbOptions(ComposedOptions):
     """Options of `linucb`."""
 
-    alpha: float = 0.3  # widths added to the expected quality
-    ridge: float = 1.0  # of each arm's regression; what is not seen stays at its prior
+    alpha: float = 0.2  # widths added to the expected quality
+    ridge: float = 3.0  # of each arm's regression; what is not seen stays at its prior
     buckets: int = 64  # that the prompt's words share
 
     only_decide: ClassVar[frozenset[str]] = frozenset({"floor", "alpha"})

@@ -26,9 +26,9 @@ from .linear_arms import LinearArms
 class ThompsonOptions(ComposedOptions):
     """Options of `thompson`."""
 
-    posterior_scale: float = 0.2  # standard deviation of one quality around its mean, as the posterior believes
+    posterior_scale: float = 0.1  # standard deviation of one quality around its mean, as the posterior believes
     draws: int = 256  # of the posterior, per decision
-    ridge: float = 1.0  # of each arm's regression; what is not seen stays at its prior
+    ridge: float = 3.0  # of each arm's regression; what is not seen stays at its prior
     buckets: int = 64  # that the prompt's words share
 
     only_decide: ClassVar[frozenset[str]] = frozenset({"floor", "posterior_scale", "draws"})
