@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bandit.context import Weights
 from bandit.errors import BadTable
-from bandit.features import SCHEMAS
+from bandit.features import DEFAULT_SCHEMA, SCHEMAS
 
 from .entrants import entrants, options_from
 from .harness import WARM_UP, Harness, features_of
@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="with options of its own; may be given several times (default: every policy that needs no option)",
     )
     add("--options", default="{}", metavar="JSON", help="options of every --policy")
-    add("--features", default=SCHEMAS[-1], choices=SCHEMAS, help="features schema")
+    add("--features", default=DEFAULT_SCHEMA, choices=SCHEMAS, help="features schema")
     add("--vectors", metavar="FILE", help="sentence vectors of the prompts, .npz or .npy")
     add("--seeds", type=_positive, default=5, metavar="COUNT")
     add(

@@ -16,7 +16,6 @@ from .table import Floats, Rows, Table
 from .trial import Trial
 
 CURVE_POINTS = 200
-NOTHING_TO_WIN = 1e-6  # in utility: a gain below is no measure of anybody's share of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,7 @@ def compare(
     lines = [reckoning.line(name, "reference", one, one) for name, one in chances.items()]
     lines += [reckoning.line(name, kinds[name], *by_row(table, replays)) for name, replays in runs.items()]
     gains = {line.name: _gain(line, trial) for line in lines}
+    certain = {line.name: _certain(line, trial) for line in lines}
     best_fixed = always(table.models.index(reckoning.best_fixed), table.quality.shape)
     rounds, regret = regret_curves(reckoning.worth, runs, {BEST_FIXED: best_fixed, **chances})
     return Comparison(
@@ -57,8 +57,8 @@ def compare(
         lines=tuple(
             replace(
                 line,
-                share_of_oracle=_share(gains[line.name], gains[ORACLE]),
-                share_of_regression=_share(gains[line.name], gains[REGRESSION]),
+                share_of_oracle=_share(gains[line.name], gains[ORACLE], certain[ORACLE]),
+                share_of_regression=_share(gains[line.name], gains[REGRESSION], certain[REGRESSION]),
             )
             for line in lines
         ),
@@ -110,5 +110,11 @@ def _gain(line: Line, trial: Trial) -> float:
     return line.over_best_fixed if trial.ceiling_usd is None else line.over_hull or 0.0
 
 
-def _share(gain: float, most: float) -> float | None:
-    return gain / most if most > NOTHING_TO_WIN else None
+def _certain(line: Line, trial: Trial) -> bool:
+    """Whether the gain is one at all; a share of what may be nothing is no number."""
+    interval = line.over_best_fixed_interval if trial.ceiling_usd is None else line.over_hull_interval
+    return interval is not None and interval.low > 0
+
+
+def _share(gain: float, most: float, certain: bool) -> float | None:
+    return gain / most if certain else None

@@ -6,6 +6,8 @@
     usd_per_m_input, usd_per_m_output                 list prices; they stand in for an empty cost
 
 Other columns are ignored. Only prompts with every cell of every model are kept; how many were dropped is in the notes.
+A few qualities out of range are slips of whoever typed them in: those cells count as empty, and the notes name them.
+More than that is a table on another scale, and refused.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from .table import Floats, Table
 
 REQUIRED = ("prompt_id", "prompt", "model", "quality")
 COUNTED_SPLITS = frozenset({"test", "holdout", "test_holdout", "eval", "evaluation"})
+SLIPS = 0.002  # of all rows, at most
 LONGEST_FIELD = 16 * 2**20  # characters; the csv module's own limit of 131,072 is shorter than some prompts
 
 
@@ -43,6 +46,7 @@ def read_long_form(path: Path) -> Table:
     models: dict[str, None] = {}
     notes: list[str] = []
     listed = False
+    slips: list[str] = []
     for line, row in _rows(path):
         known = prompts.get(row["prompt_id"])
         if known is None:
@@ -61,11 +65,18 @@ def read_long_form(path: Path) -> Table:
         if cost != cost:  # NaN: empty
             cost = _list_price(path, line, row)
             listed |= cost == cost
-        quality = _number(path, line, row, "quality", highest=1.0)
+        try:
+            quality = _number(path, line, row, "quality", highest=1.0)
+        except BadTable as error:
+            slips.append(str(error))
+            quality = nan
         known.cells[model] = (quality, cost, _number(path, line, row, "latency"))
         known.lines[model] = line
     if not prompts:
         raise BadTable(f"{path} has a header and no rows")
+    if len(slips) > SLIPS * sum(len(one.cells) for one in prompts.values()):
+        raise BadTable(slips[0] + (f" (and {len(slips) - 1} more)" if len(slips) > 1 else ""))
+    notes += [f"left out: {slip}" for slip in slips]
     if listed:
         notes.append("cost: the list price of 1,000 tokens, half of them input (the source gives no cost of an answer)")
     return _complete(path, prompts, tuple(models), notes)

@@ -15,8 +15,8 @@ from .hull import hull_at
 from .line import Line
 from .references import BEST_FIXED, ORACLE, REGRESSION, UNIFORM
 
-# Okabe and Ito's eight colours: told apart by readers who see fewer; told apart further by the mark's shape.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+# After Okabe and Ito: told apart by readers who see fewer colours; the mark's shape says what kind a router is.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#8C6D31")
 MARKS = {"reference": "D", "policy": "o", "peer": "s"}
 REFERENCE_STYLES = {BEST_FIXED: "-.", REGRESSION: ":", UNIFORM: (0, (1, 4))}
 AXES = {"cost_usd": "mean cost (USD per prompt)", "latency_s": "mean latency (seconds per prompt)"}
@@ -28,14 +28,20 @@ def draw(comparisons: Sequence[Comparison], title: str, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     grid = figure.subplots(len(comparisons), 2, squeeze=False)
+    colours = _colours([line for comparison in comparisons for line in comparison.lines])
     for comparison, (left, right) in zip(comparisons, grid, strict=True):
-        colours = {
-            line.name: COLOURS[number % len(COLOURS)]
-            for number, line in enumerate(one for one in comparison.lines if one.kind != "reference")
-        }
         _regret(left, comparison, colours)
         _frontier(right, comparison, colours)
     figure.savefig(path, dpi=110)
+
+
+def _colours(lines: Sequence[Line]) -> dict[str, str]:
+    """The same in every row; policies and peers share colours, as dashes and marks tell them apart."""
+    colours: dict[str, str] = {}
+    for kind in ("policy", "peer"):
+        names = dict.fromkeys(line.name for line in lines if line.kind == kind)
+        colours |= {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
+    return colours
 
 
 def _regret(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> None:
@@ -52,6 +58,10 @@ def _regret(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> None
     axes.set_ylabel("cumulative utility lost to the oracle")
     axes.grid(alpha=0.3)
     if comparison.regret:
+        # What never learns may lose so much that all others would be one line.
+        axes.set_ylim(
+            0, min(max(curve[-1] for curve in comparison.regret.values()), 2.5 * comparison.regret[BEST_FIXED][-1])
+        )
         axes.legend(fontsize=8, loc="upper left")
 
 
@@ -76,7 +86,9 @@ def _frontier(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> No
     )
     axes.scatter(costs, qualities, marker="^", color="0.35", s=45, zorder=3, label="one model for every prompt")
     for model, (cost, quality) in arms.items():
-        axes.annotate(model.rpartition("/")[2], (cost, quality), (4, -10), textcoords="offset points", fontsize=7)
+        axes.annotate(
+            model.rpartition("/")[2], (cost, quality), (-4, -11), textcoords="offset points", fontsize=7, ha="right"
+        )
     if comparison.trial.ceiling_usd is not None:
         axes.axvline(comparison.trial.ceiling_usd, color="0.4", linestyle=":", label="ceiling")
     for line in comparison.lines:
@@ -84,7 +96,7 @@ def _frontier(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> No
             getattr(line, charge), line.quality, marker=MARKS[line.kind], s=55, zorder=4, label=line.name,
             color=colours.get(line.name, "none"), edgecolors="black", linewidths=0.8, hatch=_hatch(line),
         )  # fmt: skip
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def _bars(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> None:
