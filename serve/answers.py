@@ -22,6 +22,9 @@ def image_body(
     decided: Decided,
     served: Served,
     *,
+    variant: str | None,
+    promoted_by: str | None,
+    limits_met: bool | None,
     created_s: float,
     latency_s: float,
     cost_usd: float,
@@ -31,7 +34,9 @@ def image_body(
     """The JSON of an answered request. The images' base64 is copied once, from the replica's bytes into the body.
 
     `arm`, `tier` and `preset` drew the images; `propensity` is the probability with which `decided_arm` was drawn. The
-    two arms differ after a failure, and then the propensity says nothing about the arm that served.
+    two arms differ after a failure, and then the propensity says nothing about the arm that served. `variant` is the
+    experiment's ("experiment:variant"), `promoted_by` the experiment whose promotion made the policy the live one, and
+    `limits_met` whether the arm was expected to be within the caller's ceilings: null without any.
     """
     native_px = served.images[0].native_size_px
     rest = {
@@ -44,6 +49,9 @@ def image_body(
             "preset": served.arm.preset,
             "arm": served.arm.name,
             "policy": decided.policy,
+            "variant": variant,
+            "promoted_by": promoted_by,
+            "limits_met": limits_met,
             "decided_arm": decided.decision.arm,
             "propensity": decided.decision.propensity,
             "cost_usd": cost_usd,
@@ -92,6 +100,7 @@ def decision_body(story: Story) -> Json:
         "created": int(row.created_at_s),
         "model": row.model_requested,
         "policy": row.policy,
+        "variant": row.variant,
         "snapshot_version": row.snapshot_version,
         "arm": decision.arm,
         "propensity": decision.propensity,
@@ -100,6 +109,7 @@ def decision_body(story: Story) -> Json:
             "latency_per_s": context.weights.latency_per_s,
             "cost_per_usd": context.weights.cost_per_usd,
         },
+        "limits": {"max_cost_usd": context.limits.cost_usd, "max_latency_s": context.limits.latency_s},
         "features": {"schema": context.features.schema, **_numbers(context.features.numeric)},
         "arms": [
             {

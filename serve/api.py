@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -52,6 +53,13 @@ class ImageRequest(BaseModel):
     user: Annotated[str | None, Field(max_length=CALLER_LIMIT_CHARS, description="stored as a hash")] = None
     safety_identifier: Annotated[str | None, Field(max_length=CALLER_LIMIT_CHARS, description="as user")] = None
     seed: Annotated[int | None, Field(ge=0, lt=SEED_LIMIT, description="image i is drawn with seed + i")] = None
+    max_cost_usd: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False, description="ceiling on the price of one image")
+    ] = None
+    max_latency_s: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="ceiling on the seconds that one image is expected to take"),
+    ] = None
 
     @property
     def caller(self) -> str | None:
@@ -98,6 +106,7 @@ def image_request(body: Mapping[str, Any], offer: Offer) -> ImageRequest:
     for name in ("user", "safety_identifier"):
         _check_text(given, name)
     _check_offered(given, offer)
+    _check_ceilings(given)
     request = _validated(ImageRequest, given)
     if len(request.prompt) > offer.max_prompt_characters:
         raise _too_long(request.prompt, offer.max_prompt_characters)
@@ -199,6 +208,14 @@ def _check_offered(given: Mapping[str, Any], offer: Offer) -> None:
         raise bad_value("response_format", "response_format url is not served: no image is kept. Use b64_json.")
 
 
+def _check_ceilings(given: Mapping[str, Any]) -> None:
+    """What pydantic would refuse less clearly: a whole number that is no float any more."""
+    for name in ("max_cost_usd", "max_latency_s"):
+        value = given.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > sys.float_info.max:
+            raise bad_value(name, f"{name} must be a finite number above 0, not {shown(value)}.")
+
+
 def _validated(kind: type[_Body], given: Mapping[str, Any]) -> _Body:
     try:
         return kind.model_validate(given)
@@ -221,6 +238,8 @@ def _refusal(error: ValidationError) -> Refusal:
         "output_compression": "an integer from 0 to 100",
         "output_format": "png, webp or jpeg",
         "response_format": "b64_json",
+        "max_cost_usd": "a finite number of USD per image, above 0",
+        "max_latency_s": "a finite number of seconds per image, above 0",
     }.get(name or "")
     given = first.get("input")
     if name == "prompt" and isinstance(given, str):

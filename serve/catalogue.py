@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from bandit.context import ArmContext, Weights
+from bandit.context import ArmContext, Limits, Weights
 from bandit.errors import UnknownPolicy
 from bandit.policies import build
 from cluster.resources import ScalingLimits, TierResources
@@ -89,6 +89,8 @@ class WeightsPreset(_Section):
     quality: float = Field(ge=0, le=1e9)
     latency_per_s: float = Field(ge=0, le=1e9)
     cost_per_usd: float = Field(ge=0, le=1e9)
+    max_cost_usd: float | None = Field(default=None, gt=0)  # per image, where the caller sets no ceiling
+    max_latency_s: float | None = Field(default=None, gt=0)  # expected, as above
 
     @model_validator(mode="after")
     def _worth_something(self) -> Self:
@@ -99,6 +101,10 @@ class WeightsPreset(_Section):
     def to_weights(self) -> Weights:
         """As a policy takes them."""
         return Weights(self.quality, self.latency_per_s, self.cost_per_usd)
+
+    def to_limits(self) -> Limits:
+        """As a policy takes them."""
+        return Limits(latency_s=self.max_latency_s, cost_usd=self.max_cost_usd)
 
 
 class Learning(_Section):
@@ -280,6 +286,10 @@ class Catalogue(_Section):
     def weights_for(self, quality: str) -> Weights:
         """The weights of a quality. Raises KeyError, as names are checked where they come in."""
         return self.weights[QUALITY_ALIASES.get(quality, quality)].to_weights()
+
+    def limits_for(self, quality: str) -> Limits:
+        """The ceilings of a quality for callers who set none. Raises KeyError, as above."""
+        return self.weights[QUALITY_ALIASES.get(quality, quality)].to_limits()
 
     def sizes_px(self) -> dict[str, tuple[int, int]]:
         """Every size that some tier offers -> (height, width)."""

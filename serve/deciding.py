@@ -9,20 +9,25 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
-from bandit.context import Context, Decision
+from bandit.context import ArmContext, Context, Decision, Limits
 from bandit.errors import NoArmAvailable
+from bandit.experiments.state import LivePolicy
+from bandit.latency import crowding
 from bandit.policies import build
-from bandit.policy import Policy, draw
+from bandit.policy import Policy, draw, eligible_arms
 
 from .catalogue import PolicyChoice
 
 logger = logging.getLogger("ray.serve")
 
 _TOLERANCE = 1e-6
+_FAULT_CHARACTERS = 500
+_FEATURES_SCHEMA = "words-1"  # of policies that have no option of this name, or where it is not set
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,20 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision, and who made it: the policy's name, or "fallback:" and the name of who stood in."""
+    """A decision, and who made it: the policy's name, or "fallback:" and the name of who stood in.
+
+    `fault` says how the policy misbehaved, None if it did not.
+    """
 
     decision: Decision
     policy: str
     version: int | None
+    fault: str | None = None
+
+
+def catalogue_policy(choice: PolicyChoice) -> LivePolicy:
+    """The catalogue's policy, which is live while nothing is promoted; its snapshots go by its name."""
+    return LivePolicy(choice.name, choice.policy_options(), choice.name)
 
 
 def build_policy(choice: PolicyChoice) -> Policy:
@@ -48,14 +62,29 @@ def build_policy(choice: PolicyChoice) -> Policy:
     return build(choice.name, choice.policy_options())
 
 
-class Decider:
-    """Holds the policy in use. `swap` may be called from another thread; `decide` belongs to the event loop."""
+def features_schema(options: Mapping[str, Any]) -> str:
+    """Which features of a prompt a policy with these options understands."""
+    return str(options.get("features_schema", _FEATURES_SCHEMA))
 
-    def __init__(self, policy: Policy, fallback: Policy, rng: Random) -> None:
+
+class Decider:
+    """Holds one policy in use. `swap` may be called from another thread; `decide` belongs to the event loop."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        fallback: Policy,
+        rng: Random,
+        *,
+        features_schema: str = _FEATURES_SCHEMA,
+        snapshot_name: str | None = None,
+    ) -> None:
+        """`snapshot_name`: under which its snapshots are published; None: the policy's name."""
         self._loaded = Loaded(policy, None, None)
         self._fallback = fallback
         self._rng = rng
-        self.fallbacks = 0
+        self.features_schema = features_schema
+        self.snapshot_name = snapshot_name or policy.name
 
     @property
     def loaded(self) -> Loaded:
@@ -68,30 +97,48 @@ class Decider:
 
     def decide(self, context: Context) -> Decided:
         """Draw an arm. Raises NoArmAvailable, and nothing else."""
-        if not any(arm.available for arm in context.arms):
-            raise NoArmAvailable(f"no arm is available: {', '.join(arm.name for arm in context.arms) or 'none exist'}")
+        _check_available(context)
         loaded = self._loaded
-        decision = self._sound(loaded.policy, context)
+        decision, fault = _sound(loaded.policy, context, self._rng)
         if decision is not None:
             return Decided(decision, loaded.policy.name, loaded.version)
-        self.fallbacks += 1
-        decision = self._sound(self._fallback, context)
-        if decision is not None:
-            return Decided(decision, f"fallback:{self._fallback.name}", None)
-        return Decided(even(context, self._rng), "fallback:even", None)
+        return self._stand_in(context, fault)
 
-    def _sound(self, policy: Policy, context: Context) -> Decision | None:
-        """The policy's decision, None where it raised or answered what cannot be."""
-        try:
-            decision = policy.decide(context, self._rng)
-        except Exception:  # a request is worth more than a policy; counted, logged and named in the journal
-            logger.exception("policy %s raised", policy.name)
-            return None
+    def stand_in(self, context: Context) -> Decided:
+        """Let the fallback decide, though the policy did nothing wrong. Raises NoArmAvailable, and nothing else."""
+        _check_available(context)
+        return self._stand_in(context, None)
+
+    def try_out(self, context: Context, rng: Random) -> Decided | str:
+        """What the policy would decide, with a random source of its own; or how it misbehaved. Nobody stands in."""
+        loaded = self._loaded
+        decision, fault = _sound(loaded.policy, context, rng)
+        return fault if decision is None else Decided(decision, loaded.policy.name, loaded.version)
+
+    def _stand_in(self, context: Context, fault: str | None) -> Decided:
+        decision, _ = _sound(self._fallback, context, self._rng)
+        if decision is not None:
+            return Decided(decision, f"fallback:{self._fallback.name}", None, fault)
+        return Decided(even(context, self._rng), "fallback:even", None, fault)
+
+
+def _check_available(context: Context) -> None:
+    if not any(arm.available for arm in context.arms):
+        raise NoArmAvailable(f"no arm is available: {', '.join(arm.name for arm in context.arms) or 'none exist'}")
+
+
+def _sound(policy: Policy, context: Context, rng: Random) -> tuple[Decision | None, str]:
+    """The policy's decision; None where it raised or answered what cannot be, and in words how."""
+    try:
+        decision = policy.decide(context, rng)
         fault = fault_of(decision, context)
-        if fault is None:
-            return decision
-        logger.error("policy %s gave a decision that cannot be: %s", policy.name, fault)
-        return None
+    except Exception as error:  # a request is worth more than a policy; counted, logged and named in the journal
+        logger.exception("policy %s raised", policy.name)
+        return None, f"policy {policy.name} raised {type(error).__name__}: {error}"[:_FAULT_CHARACTERS]
+    if fault is None:
+        return decision, ""
+    logger.error("policy %s gave a decision that cannot be: %s", policy.name, fault)
+    return None, f"policy {policy.name} gave a decision that cannot be: {fault}"
 
 
 def fault_of(decision: Decision, context: Context) -> str | None:
@@ -117,11 +164,28 @@ def fault_of(decision: Decision, context: Context) -> str | None:
 
 
 def even(context: Context, rng: Random) -> Decision:
-    """Every available arm with the same probability."""
-    count = sum(arm.available for arm in context.arms)
-    probabilities = {arm.name: 1 / count if arm.available else 0.0 for arm in context.arms}
+    """Every arm that is available and within the caller's ceilings with the same probability."""
+    eligible = {arm.name for arm in eligible_arms(context)}
+    probabilities = {arm.name: 1 / len(eligible) if arm.name in eligible else 0.0 for arm in context.arms}
     arm = draw(probabilities, rng)
     return Decision(arm, probabilities[arm], probabilities)
+
+
+def meets_limits(context: Context, decision: Decision, arm: ArmContext) -> bool | None:
+    """Whether an arm is within the caller's ceilings, by the policy's prediction or, without one, the catalogue's.
+
+    None: there are no ceilings. A policy draws an arm beyond them only if none is within.
+    """
+    limits = context.limits
+    if limits == Limits():
+        return None
+    if limits.cost_usd is not None and arm.price_usd > limits.cost_usd:
+        return False
+    if limits.latency_s is None:
+        return True
+    prediction = decision.predictions.get(arm.name)
+    expected_s = arm.service_s * crowding(arm) if prediction is None else prediction.latency_s
+    return expected_s <= limits.latency_s
 
 
 def age_s(loaded: Loaded, clock: Callable[[], float] = time.time) -> float | None:

@@ -1,6 +1,7 @@
 """One request from body to answer: check, decide, draw, record. Knows tiers and scorer as calls, and no Ray.
 
-context   prompt features, the caller's weights, each tier's live load
+variant   which experiment's arm owns this caller, so which policy decides; none for a tier asked for by name
+context   prompt features, the caller's weights and ceilings, each tier's live load
 decide    in process; the decision goes to the journal while the tier already works
 serve     `dispatch.py`; a dead, full or late replica -> the next arm, recorded as such
 answer    only after decision and outcome are durable; the images go to the scorer afterwards
@@ -13,11 +14,13 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bandit.backlog import Backlog, read_backlog
-from bandit.context import Context, Weights
+from bandit.context import Context, Limits, Weights
 from bandit.errors import Contradiction, JournalAway, NoArmAvailable, UnknownDecision
+from bandit.experiments.assignment import Running, column
 from bandit.journal import Health, Journal
 from bandit.rows import DecisionRow, OutcomeRow, SignalRow, Verdict
 from bandit.signals import SignalKind
@@ -26,8 +29,9 @@ from bandit.votes import is_learned, vote_source
 from .answers import decision_body, image_body, image_headers, model_body, models_body
 from .api import SEED_LIMIT, ImageRequest, Offer, feedback_request, image_request, timeout_s
 from .catalogue import Catalogue
-from .deciding import Decided, Decider, age_s
+from .deciding import Decided, age_s, meets_limits
 from .dispatch import Dispatcher, NotServed, Served, TierCall
+from .experiments_deciding import Choice, Deciders, InUse
 from .load import LoadBoard
 from .openai_errors import Refusal, overloaded, shown, unavailable
 from .recording import Recorder, Written, attempt_rows
@@ -57,7 +61,9 @@ class _Asked:
     created_s: float  # Unix time
     started_s: float  # monotonic
     seed: int
-    context: Context
+    caller_hash: str | None
+    choice: Choice
+    context: Context  # as the policy that decided saw it
     decided: Decided
 
     @property
@@ -73,19 +79,20 @@ class Gateway:
         catalogue: Catalogue,
         journal: Journal,
         recorder: Recorder,
-        decider: Decider,
+        deciders: Deciders,
         board: LoadBoard,
         calls: Mapping[str, TierCall],
         score: ScoreCall,
     ) -> None:
         self.offer = offer_of(catalogue)
-        self.decider = decider
+        self.deciders = deciders
         self.board = board
         self._catalogue = catalogue
         self._journal = journal
         self._recorder = recorder
         self._dispatcher = Dispatcher(calls, board)
         self._weights: Mapping[str, Weights] = {name: catalogue.weights_for(name) for name in catalogue.qualities()}
+        self._limits: Mapping[str, Limits] = {name: catalogue.limits_for(name) for name in catalogue.qualities()}
         self._scorer_name = f"scorer:{catalogue.scorer.class_path.partition(':')[2]}"[:128]
         self.scoring = Scoring(score, self._note_quality)
         self._admitted = 0
@@ -167,7 +174,8 @@ class Gateway:
         behind_s = max(_BEHIND_LEAST_S, _BEHIND_SNAPSHOTS * learning.snapshot_after_s)
         behind = backlog is not None and backlog.is_behind(behind_s)
         tiers = self.board.tiers()
-        loaded = self.decider.loaded
+        in_use = self.deciders.in_use
+        loaded = in_use.live.loaded
         up = journal.reachable and any(self.board.is_available(tier) for tier in tiers)
         whole = up and not behind and not self.scoring.failing and all(map(self.board.is_available, tiers))
         return up, {
@@ -186,8 +194,10 @@ class Gateway:
                 "name": loaded.policy.name,
                 "snapshot_version": loaded.version,
                 "snapshot_age_s": age_s(loaded),
-                "fallbacks": self.decider.fallbacks,
+                "fallbacks": self.deciders.fallbacks,
+                "promoted_by": in_use.promoted_by,
             },
+            "experiments": [_running_body(experiment, in_use) for experiment in in_use.running],
             "learning": None
             if backlog is None
             else {
@@ -209,7 +219,7 @@ class Gateway:
         try:
             backlog = read_backlog(
                 self._journal,
-                self.decider.loaded.policy.name,
+                self.deciders.in_use.live.snapshot_name,
                 now_s=time.time(),
                 join_window_s=self._catalogue.learning.join_window_s,
             )
@@ -221,23 +231,49 @@ class Gateway:
         names = self.offer.models[request.model]
         if request.size != "auto":
             names = tuple(name for name in names if request.size in self.offer.sizes[name])
+        created_s = time.time()
+        decision_id = f"dec_{int(created_s * 1000):012x}{secrets.token_hex(10)}"
+        caller_hash = None if request.caller is None else self._recorder.hashed(request.caller)
+        if request.model == "auto":
+            choice = self.deciders.choose(caller_hash, decision_id, created_s)
+        else:
+            choice = self.deciders.live()
         context = Context(
-            features=self._recorder.features(request.prompt),
+            features=self._recorder.features(request.prompt, choice.decider.features_schema),
             arms=self.board.arms(names, patient=request.model != "auto"),
             weights=self._weights[request.quality],
+            limits=self._limits_of(request),
         )
         try:
-            decided = self.decider.decide(context)
+            decided, seen = self.deciders.decide(choice, context)
         except NoArmAvailable as error:
             raise unavailable(
                 f"No tier that may serve this works at the moment: {', '.join(names)}.",
                 "no_tier_available",
                 self.board.retry_after_s(names),
             ) from error
-        created_s = time.time()
-        decision_id = f"dec_{int(created_s * 1000):012x}{secrets.token_hex(10)}"
         seed = secrets.randbelow(SEED_LIMIT) if request.seed is None else request.seed
-        return _Asked(request, decision_id, created_s, started_s, seed, context, decided)
+        return _Asked(request, decision_id, created_s, started_s, seed, caller_hash, choice, seen, decided)
+
+    def _limits_of(self, request: ImageRequest) -> Limits:
+        """The caller's own ceilings before those of the quality."""
+        preset = self._limits[request.quality]
+        if request.max_cost_usd is None and request.max_latency_s is None:
+            return preset
+        return Limits(
+            latency_s=preset.latency_s if request.max_latency_s is None else request.max_latency_s,
+            cost_usd=preset.cost_usd if request.max_cost_usd is None else request.max_cost_usd,
+        )
+
+    def _decide_beside(self, asked: _Asked) -> None:
+        """Shadows, in the event loop: each takes microseconds, while the tier works."""
+        self.deciders.decide_beside(
+            asked.choice,
+            asked.context,
+            partial(self._recorder.features, asked.request.prompt),
+            asked.decision_id,
+            asked.created_s,
+        )
 
     async def _serve(self, asked: _Asked, deadline_s: float, *, hurried: bool) -> ImageAnswer:
         request, attempts = asked.request, list[Attempt]()
@@ -254,6 +290,8 @@ class Gateway:
             for i in range(request.n)
         ]
         decision_written = self._recorder.write(self._decision_row(asked))
+        if asked.choice.shadows:
+            asyncio.get_running_loop().call_soon(self._decide_beside, asked)
         try:
             served = await self._dispatcher.draw(
                 works,
@@ -288,6 +326,9 @@ class Gateway:
             asked.decision_id,
             asked.decided,
             served,
+            variant=asked.choice.variant,
+            promoted_by=asked.choice.promoted_by,
+            limits_met=meets_limits(asked.context, asked.decided.decision, served.arm),
             created_s=asked.created_s,
             latency_s=latency_s,
             cost_usd=cost_usd,
@@ -312,8 +353,9 @@ class Gateway:
             policy=decided.policy,
             context=asked.context,
             decision=decided.decision,
+            variant=asked.choice.variant,
             snapshot_version=decided.version,
-            caller_hash=None if request.caller is None else self._recorder.hashed(request.caller),
+            caller_hash=asked.caller_hash,
             prompt_hmac=self._recorder.hashed(request.prompt),
             prompt=self._recorder.prompt(request.prompt),
             images=request.n,
@@ -384,6 +426,16 @@ def offer_of(catalogue: Catalogue) -> Offer:
         max_prompt_characters=catalogue.gateway.max_prompt_characters,
         max_images=catalogue.gateway.max_images,
     )
+
+
+def _running_body(experiment: Running, in_use: InUse) -> dict[str, Any]:
+    plan, variants = experiment.plan, dict[str, Any]()
+    for planned in plan.variants:
+        decider = in_use.deciders.get(column(plan, planned.name))
+        stopped = planned.name in experiment.stopped or decider is None
+        version = None if decider is None else decider.loaded.version
+        variants[planned.name] = {"policy": planned.policy, "snapshot_version": version, "stopped": stopped}
+    return {"experiment_id": plan.experiment_id, "kind": plan.kind, "control": plan.control, "variants": variants}
 
 
 def _is_id(text: str) -> bool:

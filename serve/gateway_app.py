@@ -1,4 +1,4 @@
-"""The gateway as a Serve application: HTTP ingress, handles to tiers and scorer, snapshots followed in a thread.
+"""The gateway as a Serve application: HTTP ingress, handles to tiers and scorer, what follows the journal in threads.
 
 Everything of the catalogue that the gateway needs comes by `user_config`, so repricing, new weights or a new tier
 restart nothing.
@@ -7,8 +7,11 @@ restart nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -18,13 +21,19 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from bandit.errors import JournalAway
+from bandit.experiments.ledger import Ledger
 from bandit.journal import Journal
 from bandit.journal_writer import JournalWriter
-from bandit.policies import build
 from bandit.snapshots import Snapshots
 
 from .catalogue import Catalogue
-from .deciding import Decider, build_policy
+from .deciding import catalogue_policy
+from .experiments_deciding import Deciders
+from .experiments_shadows import EVERY_S as SHADOWS_EVERY_S
+from .experiments_shadows import ShadowLog
+from .experiments_watch import EVERY_S as EXPERIMENTS_EVERY_S
+from .experiments_watch import ExperimentsLook, new_decider
 from .gateway import Gateway
 from .http_app import http_app
 from .journal_file import make_private
@@ -32,7 +41,9 @@ from .load import LoadBoard
 from .names import SCORER, SCORER_DEPLOYMENT, TIER_DEPLOYMENT, tier_application
 from .recording import BUSY_TIMEOUT_S, WAIT_S, Recorder
 from .tier_app import Drawn, Work
-from .watch import REPLICAS_EVERY_S, SNAPSHOT_EVERY_S, ReplicasLook, SnapshotLook, Watch
+from .watch import REPLICAS_EVERY_S, ReplicasLook, Watch
+
+logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +65,20 @@ class GatewayReplica:
         self._journal = Journal.open(place.journal_url, busy_timeout_s=BUSY_TIMEOUT_S)
         self._writer = JournalWriter(self._journal, patience_s=WAIT_S)
         self._recorder = Recorder(self._writer, place.salt, keep_prompts=place.keep_prompts)
+        self._ledger = Ledger(self._journal)
+        self._shadow_log = ShadowLog(self._journal)
         self._watches: tuple[Watch, ...] = ()
         self._gateway: Gateway | None = None
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take a catalogue. Requests that already run end with the one they began with."""
         catalogue = Catalogue.model_validate_json(user_config["catalogue"])
-        decider = Decider(build_policy(catalogue.policy), build(catalogue.policy.fallback), Random())
+        live = catalogue_policy(catalogue.policy)
+        fallback = catalogue.policy.fallback
+        deciders = Deciders(new_decider(live, fallback), self._shadow_log.add, Random())
+        experiments = ExperimentsLook(
+            self._ledger, Snapshots(self._journal), live, fallback, deciders, actor=f"gateway {socket.gethostname()}"
+        )
         board = LoadBoard(
             catalogue.arms(),
             sleepers={tier.name for tier in catalogue.tiers if tier.scaling.min_replicas == 0},
@@ -69,12 +87,16 @@ class GatewayReplica:
             clock=time.monotonic,
         )
         tiers = [tier.name for tier in catalogue.tiers]
-        snapshots = SnapshotLook(Snapshots(self._journal), catalogue.policy, decider)
         calls = {tier: TierHandle(tier) for tier in tiers}
         self._stop_watches()
-        self._gateway = Gateway(catalogue, self._journal, self._recorder, decider, board, calls, ScorerHandle())
+        try:
+            experiments()  # before the first request, so that no caller sees another policy for a moment
+        except JournalAway as error:
+            logger.warning("experiments are not known yet: %s", error)
+        self._gateway = Gateway(catalogue, self._journal, self._recorder, deciders, board, calls, ScorerHandle())
         self._watches = (
-            Watch("snapshots", snapshots, SNAPSHOT_EVERY_S),
+            Watch("experiments", experiments, EXPERIMENTS_EVERY_S),
+            Watch("shadows", self._shadow_log.flush, SHADOWS_EVERY_S),
             Watch("replicas", ReplicasLook(board, calls), REPLICAS_EVERY_S),
         )
 
@@ -93,6 +115,8 @@ class GatewayReplica:
         if hasattr(self, "_watches"):
             self._stop_watches()
             self._writer.close(flush_s=WAIT_S)
+            with suppress(JournalAway):
+                self._shadow_log.flush()
             self._journal.close()
 
 

@@ -73,9 +73,9 @@ class Recorder:
         """Rows taken and not yet durable."""
         return self._writer.waiting_rows
 
-    def features(self, prompt: str) -> PromptFeatures:
+    def features(self, prompt: str, schema: str) -> PromptFeatures:
         """What the policy sees and the journal keeps of a prompt: no word of it, whatever `keep_prompts` says."""
-        return extract(prompt, key=self._salt)
+        return extract(prompt, schema, key=self._salt)
 
     def hashed(self, text: str) -> str:
         """A stable name of a text, which only holders of the salt can compare with others."""

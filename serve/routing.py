@@ -55,7 +55,8 @@ def next_arm(
         return last.arm
     fresh = [arm for arm in arms if arm.tier not in tries and arm.tier in open_tiers]
     if fresh:
-        return max(fresh, key=lambda arm: probabilities.get(arm.name, 0.0)).name
+        # Beyond what the policy would draw, as arms above the caller's ceiling are, the cheapest.
+        return max(fresh, key=lambda arm: (probabilities.get(arm.name, 0.0), -arm.price_usd)).name
     # Nothing else is left: a tier whose only replica died may get a new one inside the deadline.
     return last.arm if last.error == "died" and tries.count(last.tier) == 1 else None
 

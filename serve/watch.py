@@ -1,4 +1,4 @@
-"""What the gateway looks at now and then, in threads beside its event loop: new snapshots, running replicas.
+"""What the gateway looks at now and then, in threads beside its event loop: running replicas, new snapshots.
 
 No request waits for either: a snapshot is swapped in whole, and the load board keeps the last numbers it heard.
 """
@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bandit.errors import BadState, BanditError
-from bandit.features import SCHEMAS
+from bandit.experiments.state import LivePolicy
+from bandit.policies import build
 from bandit.snapshots import Snapshots
 
-from .catalogue import PolicyChoice
-from .deciding import Decider, Loaded, build_policy
+from .deciding import Decider, Loaded
 from .load import LoadBoard
 
 logger = logging.getLogger("ray.serve")
 
-SNAPSHOT_EVERY_S = 1.0
 REPLICAS_EVERY_S = 0.25
 
 
@@ -52,21 +51,23 @@ class Watch:
 
 
 class SnapshotLook:
-    """Swaps the newest good snapshot of the catalogue's policy into the decider."""
+    """Swaps the newest good snapshot of a policy into its decider."""
 
-    def __init__(self, snapshots: Snapshots, choice: PolicyChoice, decider: Decider) -> None:
+    def __init__(self, snapshots: Snapshots, policy: LivePolicy, decider: Decider) -> None:
         self._snapshots = snapshots
-        self._choice = choice
+        self._policy = policy
         self._decider = decider
         self._refused: set[int] = set()
 
     def __call__(self) -> None:
         for snapshot in self._snapshots.good(
-            self._choice.name, features_schema=SCHEMAS[-1], after_version=self._decider.loaded.version
+            self._policy.snapshot_name,
+            features_schema=self._decider.features_schema,
+            after_version=self._decider.loaded.version,
         ):
             if snapshot.version in self._refused:
                 continue
-            policy = build_policy(self._choice)
+            policy = build(self._policy.name, self._policy.options)
             try:
                 policy.restore(snapshot.payload)
             except (BadState, BanditError) as error:

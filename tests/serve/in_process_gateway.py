@@ -14,13 +14,19 @@ import httpx
 import numpy as np
 from ray.exceptions import RayActorError
 
+from bandit.experiments.design import plan_from_json
+from bandit.experiments.ledger import Ledger
 from bandit.journal import Journal
 from bandit.journal_writer import JournalWriter
 from bandit.policies import build
+from bandit.snapshots import Snapshots
 from replicas.fake import FakeScorer, FakeTier
 from replicas.tier import GenerationRequest
 from serve.catalogue import Catalogue, parse_catalogue
-from serve.deciding import Decider, build_policy
+from serve.deciding import Decider, build_policy, catalogue_policy
+from serve.experiments_deciding import Deciders
+from serve.experiments_shadows import ShadowLog
+from serve.experiments_watch import ExperimentsLook
 from serve.gateway import Gateway
 from serve.http_app import http_app
 from serve.load import LoadBoard
@@ -88,10 +94,18 @@ class Setting:
         self.tiers = {tier.name: InProcessTier(list(tier.presets)) for tier in self.catalogue.tiers}
         self.scorer = FakeScorer()
         self.scorer.load("cpu")
+        self.ledger = Ledger(self.journal)
+        self.shadow_log = ShadowLog(self.journal)
+        live = catalogue_policy(self.catalogue.policy)
+        self.live = live
         decider = Decider(build_policy(self.catalogue.policy), build("uniform"), Random(5))
+        self.deciders = Deciders(decider, self.shadow_log.add, Random(6))
+        self.look = ExperimentsLook(
+            self.ledger, Snapshots(self.journal), live, "uniform", self.deciders, actor="gateway test"
+        )
         self.recorder = Recorder(self.writer, b"salt", wait_s=10.0)
         self.gateway = Gateway(
-            self.catalogue, self.journal, self.recorder, decider, self.board, self.tiers, self._score
+            self.catalogue, self.journal, self.recorder, self.deciders, self.board, self.tiers, self._score
         )
         self.app = http_app(lambda: self.gateway, 100_000)
 
@@ -108,6 +122,13 @@ class Setting:
 
     def generate(self, **body: Any) -> httpx.Response:
         return self.request("POST", "/v1/images/generations", json={"prompt": "two cats", **body})
+
+    def run_experiment(self, **plan: Any) -> None:
+        """Create it, start it, and let this gateway see it."""
+        now_s = time.time()
+        started = self.ledger.create(plan_from_json({"hypothesis": "because", "control": "a", **plan}), "test", now_s)
+        self.ledger.start(started.experiment_id, "test", now_s, catalogue=self.live)
+        self.look()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with sqlite3.connect(self.path) as connection:

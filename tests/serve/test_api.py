@@ -70,6 +70,19 @@ def test_image_request_refuses_bad_n(n: object) -> None:
     assert "1 to 10" in refusal.message
 
 
+@pytest.mark.parametrize("name", ["max_cost_usd", "max_latency_s"])
+@pytest.mark.parametrize("ceiling", [0, -1, 0.0, float("inf"), float("nan"), "1", True, [1], 10**400, -(10**400)])
+def test_image_request_refuses_what_is_no_ceiling(name: str, ceiling: object) -> None:
+    refusal = refused({"prompt": "x", name: ceiling})
+    assert refusal.param == name
+    assert "above 0" in refusal.message
+
+
+def test_image_request_takes_ceilings() -> None:
+    request = image_request({"prompt": "x", "max_cost_usd": 1e-9, "max_latency_s": 3}, OFFER)
+    assert (request.max_cost_usd, request.max_latency_s) == (1e-9, 3.0)
+
+
 @pytest.mark.parametrize("size", ["0x0", "1x1", "1024X1024", "99999x99999", "-1x5", "64", "", 64, [64, 64], "64×64"])
 def test_image_request_refuses_bad_size_with_the_allowed_list(size: object) -> None:
     refusal = refused({"prompt": "x", "size": size})

@@ -4,11 +4,11 @@ from random import Random
 
 import pytest
 
-from bandit.context import ArmContext, Context, Decision, PromptFeatures
+from bandit.context import ArmContext, Context, Decision, Limits, Prediction, PromptFeatures
 from bandit.errors import NoArmAvailable
 from bandit.uniform import UniformPolicy
 from serve.catalogue import PolicyChoice
-from serve.deciding import Decider, Loaded, build_policy, even, fault_of
+from serve.deciding import Decider, Loaded, build_policy, even, fault_of, features_schema, meets_limits
 
 FEATURES = PromptFeatures("words-1", {}, ())
 
@@ -64,8 +64,9 @@ def test_decide_draws_evenly_when_the_policy_answers_nonsense(answer: Decision, 
 
 def test_decide_draws_evenly_when_the_policy_raises() -> None:
     decider = Decider(Scripted(ValueError("no")), UniformPolicy(), Random(1))
-    assert decider.decide(context(True, False, True)).decision.propensity == 0.5
-    assert decider.fallbacks == 1
+    decided = decider.decide(context(True, False, True))
+    assert decided.decision.propensity == 0.5
+    assert decided.fault == "policy scripted raised ValueError: no"
 
 
 def test_decide_never_takes_an_unavailable_arm_from_a_policy() -> None:
@@ -87,6 +88,55 @@ def test_even_draws_available_arms_about_equally_often() -> None:
 def test_decide_draws_evenly_when_the_fallback_fails_too() -> None:
     decider = Decider(Scripted(ValueError("no")), Scripted(ValueError("neither")), Random(1))
     assert decider.decide(context(True, True)).policy == "fallback:even"
+
+
+def limited(limits: Limits, *arms: ArmContext) -> Context:
+    return Context(FEATURES, arms, limits=limits)
+
+
+CHEAP = ArmContext("c@p", "c", "p", "fake", 0.1, 2.0)
+QUICK = ArmContext("q@p", "q", "p", "fake", 0.9, 0.5, in_flight=1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "arm", "met"),
+    [
+        (Limits(), QUICK, None),
+        (Limits(cost_usd=0.1), CHEAP, True),
+        (Limits(cost_usd=0.5), QUICK, False),
+        (Limits(latency_s=1.0), QUICK, True),
+        (Limits(latency_s=0.9), QUICK, False),  # one request is before this one
+        (Limits(latency_s=1.0), CHEAP, False),
+        (Limits(latency_s=1.0, cost_usd=0.5), QUICK, False),
+    ],
+)
+def test_meets_limits_of_an_arm_as_the_catalogue_knows_it(limits: Limits, arm: ArmContext, met: bool | None) -> None:
+    decision = Decision(arm.name, 1.0, {arm.name: 1.0})
+    assert meets_limits(limited(limits, CHEAP, QUICK), decision, arm) is met
+
+
+def test_meets_limits_believes_the_policy_before_the_catalogue() -> None:
+    predicted = Decision("c@p", 1.0, {"c@p": 1.0}, {"c@p": Prediction(0.5, 0.2, 0.1, 0.0)})
+    assert meets_limits(limited(Limits(latency_s=0.3), CHEAP), predicted, CHEAP)
+
+
+def test_even_keeps_to_the_callers_ceilings() -> None:
+    decision = even(limited(Limits(cost_usd=0.5), CHEAP, QUICK), Random(1))
+    assert decision.probabilities == {"c@p": 1.0, "q@p": 0.0}
+
+
+def test_try_out_lets_nobody_stand_in() -> None:
+    decider = Decider(Scripted(ValueError("no")), UniformPolicy(), Random(1))
+    assert decider.try_out(context(True, True), Random(2)) == "policy scripted raised ValueError: no"
+
+
+def test_stand_in_decides_without_a_fault() -> None:
+    decided = Decider(Scripted(GOOD), UniformPolicy(), Random(1)).stand_in(context(True, True))
+    assert (decided.policy, decided.fault) == ("fallback:uniform", None)
+
+
+def test_features_schema_is_the_policys_option() -> None:
+    assert (features_schema({}), features_schema({"features_schema": "words-9"})) == ("words-1", "words-9")
 
 
 def test_build_policy_takes_the_catalogues_floor() -> None:

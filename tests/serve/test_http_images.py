@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.serve.in_process_gateway import Setting, error_of
+from tests.serve.in_process_gateway import CATALOGUE, Setting, died, error_of
 
 
 def test_images_answer_in_openais_shape_and_are_in_the_journal(setting: Setting) -> None:
@@ -83,6 +84,44 @@ def test_images_are_decided_with_the_weights_of_their_quality(setting: Setting, 
     setting.generate(quality=quality)
     ((weights,),) = setting.rows("SELECT weights FROM decisions")
     assert json.loads(weights)["cost_per_usd"] == stored
+
+
+def test_images_stay_within_the_callers_ceilings(setting: Setting) -> None:
+    for _ in range(8):
+        why = setting.generate(max_cost_usd=0.01, max_latency_s=0.015).json()["switchboard"]
+        assert (why["arm"], why["limits_met"]) == ("small@fast", True)
+    ((weights,), *_) = setting.rows("SELECT weights FROM decisions")
+    assert json.loads(weights)["limits"] == {"cost_usd": 0.01, "latency_s": 0.015}
+    told = setting.request("GET", f"/v1/decisions/{why['decision_id']}").json()
+    assert told["limits"] == {"max_cost_usd": 0.01, "max_latency_s": 0.015}
+    assert setting.generate().json()["switchboard"]["limits_met"] is None
+
+
+def test_images_of_a_quality_with_ceilings_stay_within_them_unless_the_caller_sets_others(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, CATALOGUE.replace("low: {", "low: {max_cost_usd: 0.01, max_latency_s: 0.03, "))
+    asked: list[tuple[dict[str, Any], set[str]]] = [
+        ({}, {"small@fast", "large@draft"}),
+        ({"max_cost_usd": 0.001}, {"small@fast"}),
+        ({"max_cost_usd": 1.0, "max_latency_s": 1.0}, {"small@fast", "large@draft", "large@full"}),
+    ]
+    for body, within in asked:
+        told = setting.generate(quality="low", **body).json()["switchboard"]["decision_id"]
+        arms = setting.request("GET", f"/v1/decisions/{told}").json()["arms"]
+        assert {arm["arm"] for arm in arms if arm["probability"] > 0} == within
+    setting.close()
+
+
+def test_images_say_when_no_arm_meets_the_ceilings(setting: Setting) -> None:
+    why = setting.generate(max_cost_usd=0.0001).json()["switchboard"]
+    assert (why["arm"], why["limits_met"]) == ("small@fast", False)
+    why = setting.generate(model="large", max_cost_usd=0.005).json()["switchboard"]
+    assert (why["arm"], why["limits_met"]) == ("large@draft", False)
+
+
+def test_images_fall_back_to_the_cheapest_beyond_a_ceiling_and_say_so(setting: Setting) -> None:
+    setting.tiers["small"].fault = died()
+    why = setting.generate(max_cost_usd=0.005).json()["switchboard"]
+    assert (why["decided_arm"], why["arm"], why["limits_met"]) == ("small@fast", "large@draft", False)
 
 
 @pytest.mark.parametrize(

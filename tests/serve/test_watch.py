@@ -8,16 +8,15 @@ from random import Random
 import pytest
 
 from bandit import leases
-from bandit.features import SCHEMAS
+from bandit.experiments.state import LivePolicy
 from bandit.journal import Journal
 from bandit.policies import build
 from bandit.snapshots import Snapshots
-from serve.catalogue import PolicyChoice
 from serve.deciding import Decider
 from serve.load import LoadBoard
 from serve.watch import ReplicasLook, SnapshotLook, Watch
 
-CHOICE = PolicyChoice(name="factored")
+POLICY = LivePolicy("factored", {}, "factored")
 
 
 def publish(journal: Journal, payload: bytes, *, position: int) -> int:
@@ -30,7 +29,7 @@ def publish(journal: Journal, payload: bytes, *, position: int) -> int:
         lease,
         policy="factored",
         position=position,
-        features_schema=SCHEMAS[-1],
+        features_schema="words-1",
         payload=payload,
         created_at_s=now_s,
         check=lambda _: None,
@@ -47,7 +46,7 @@ def journal(tmp_path: Path) -> Journal:
 
 def test_snapshot_look_swaps_in_the_newest(journal: Journal) -> None:
     decider = Decider(build("factored"), build("uniform"), Random(1))
-    look = SnapshotLook(Snapshots(journal), CHOICE, decider)
+    look = SnapshotLook(Snapshots(journal), POLICY, decider)
     look()
     assert decider.loaded.version is None
     version = publish(journal, build("factored").state(), position=1)
@@ -60,7 +59,7 @@ def test_snapshot_look_swaps_in_the_newest(journal: Journal) -> None:
 
 def test_snapshot_look_keeps_the_last_good_one_when_the_newest_is_bad(journal: Journal) -> None:
     decider = Decider(build("factored"), build("uniform"), Random(1))
-    look = SnapshotLook(Snapshots(journal), CHOICE, decider)
+    look = SnapshotLook(Snapshots(journal), POLICY, decider)
     good = publish(journal, build("factored").state(), position=1)
     publish(journal, b"not a state", position=2)
     look()

@@ -1,0 +1,134 @@
+"""Who decides for a request: the live policy, or a variant of a running experiment. Pure look-ups, no I/O, no lock.
+
+choose   by the hash of the unit (the caller, or the request itself), so the same on every gateway and after a restart
+decide   the chosen policy on the context as the variant may see it; one that misbehaves is replaced for the request,
+         noted for the journal, and its units get the live policy from the next request on
+shadows  policies that only are logged decide while the tier already works
+
+What is in use is replaced as a whole by `experiments_watch.py`, from its thread; all else belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from bandit.context import Context, PromptFeatures
+from bandit.experiments.assignment import Exposure, Running, column, find, seen_by, shadows
+from bandit.experiments.shadow import ShadowRow
+
+from .deciding import Decided, Decider
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """The deciders of one moment. `deciders` is by variant, "experiment:variant"."""
+
+    live: Decider
+    promoted_by: str | None = None  # the experiment that made the live policy; None: it is the catalogue's
+    running: tuple[Running, ...] = ()
+    deciders: Mapping[str, Decider] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who decides one request. `promoted_by` is of the live policy only."""
+
+    decider: Decider
+    exposure: Exposure | None = None
+    promoted_by: str | None = None
+    shadows: tuple[tuple[str, Decider], ...] = ()  # variants that decide beside, to be logged
+
+    @property
+    def variant(self) -> str | None:
+        """What the decision row says."""
+        return None if self.exposure is None else self.exposure.column
+
+
+class Deciders:
+    """All policies in use. `faults` are the variants that misbehaved, and how, until the ledger has stopped them."""
+
+    def __init__(self, live: Decider, log_shadow: Callable[[ShadowRow], None], rng: Random) -> None:
+        """`rng` is for shadows alone, so that they change nothing of what is drawn."""
+        self._in_use = InUse(live)
+        self._log_shadow = log_shadow
+        self._rng = rng
+        self.faults: dict[tuple[str, str], str] = {}  # (experiment, variant) -> in words
+        self.fallbacks = 0
+
+    @property
+    def in_use(self) -> InUse:
+        """As it is now; the object never changes."""
+        return self._in_use
+
+    def use(self, in_use: InUse) -> None:
+        """Use these from the next request on."""
+        self._in_use = in_use
+
+    def live(self) -> Choice:
+        """For a request that takes part in no experiment."""
+        return Choice(self._in_use.live, promoted_by=self._in_use.promoted_by)
+
+    def choose(self, caller: str | None, decision_id: str, now_s: float) -> Choice:
+        """Whose turn it is. `caller` is hashed, None if the request names nobody; `now_s` is Unix time."""
+        in_use = self._in_use
+        for experiment in in_use.running:
+            unit = decision_id if caller is None or experiment.plan.unit == "request" else caller
+            exposure = find((experiment,), unit, now_s)
+            if exposure is None:
+                continue
+            decider = in_use.deciders.get(column(experiment.plan, exposure.variant))
+            if decider is None or self._is_out(experiment, exposure.variant):
+                break
+            return Choice(decider, exposure, shadows=tuple(self._shadows(in_use, experiment)))
+        return self.live()
+
+    def decide(self, choice: Choice, context: Context) -> tuple[Decided, Context]:
+        """The decision, and the context that it was made on. Raises NoArmAvailable, and nothing else."""
+        exposure = choice.exposure
+        if exposure is None:
+            decided = choice.decider.decide(context)
+            self.fallbacks += decided.fault is not None
+            return decided, context
+        seen = seen_by(context, exposure.experiment.plan, exposure.variant)
+        if not any(arm.available for arm in seen.arms):
+            # Its pool is away, or draws no image of this size: served by another one, and counted as such.
+            return choice.decider.stand_in(context), context
+        decided = choice.decider.decide(seen)
+        if decided.fault is not None:
+            self.fallbacks += 1
+            self._note(exposure.experiment, exposure.variant, decided.fault)
+        return decided, seen
+
+    def decide_beside(
+        self, choice: Choice, context: Context, features: Callable[[str], PromptFeatures], decision_id: str, at_s: float
+    ) -> None:
+        """Let the shadows decide on the context that the control saw, and log it. `features` is by schema."""
+        assert choice.exposure is not None
+        experiment = choice.exposure.experiment
+        for variant, decider in choice.shadows:
+            seen = seen_by(context, experiment.plan, variant)
+            if decider.features_schema != seen.features.schema:
+                seen = replace(seen, features=features(decider.features_schema))
+            answer = decider.try_out(seen, self._rng)
+            if isinstance(answer, str):
+                self._note(experiment, variant, answer)
+                continue
+            name = column(experiment.plan, variant)
+            self._log_shadow(ShadowRow(decision_id, name, at_s, answer.policy, answer.version, answer.decision))
+
+    def _shadows(self, in_use: InUse, experiment: Running) -> Iterator[tuple[str, Decider]]:
+        for variant in shadows(experiment):
+            decider = in_use.deciders.get(column(experiment.plan, variant))
+            if decider is not None and (experiment.experiment_id, variant) not in self.faults:
+                yield variant, decider
+
+    def _is_out(self, experiment: Running, variant: str) -> bool:
+        """Whether the ledger is about to hear that the variant, or with its control the experiment, is stopped."""
+        if not self.faults:
+            return False
+        return any((experiment.experiment_id, name) in self.faults for name in (variant, experiment.plan.control))
+
+    def _note(self, experiment: Running, variant: str, fault: str) -> None:
+        self.faults.setdefault((experiment.experiment_id, variant), fault)
