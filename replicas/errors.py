@@ -5,9 +5,10 @@ ReplicaError
 ├── ModelNotLoadable     path or hub id missing, wrong format, unsafe format, wrong shapes
 ├── UnknownPreset        preset that the tier does not have, or an option that its sampler does not know
 ├── SizeNotPossible      height or width that the model cannot draw
-├── NotLoaded            generate or score before load, or after close
+├── NotLoaded            generate, score or encode before load, or after close
 ├── DrawingFailed        the model ran and gave no picture
-└── ScoringFailed        the model ran and gave no score
+├── ScoringFailed        the model ran and gave no score
+└── EncodingFailed       the model ran and gave no vector
 """
 
 
@@ -41,3 +42,7 @@ class DrawingFailed(ReplicaError):
 
 class ScoringFailed(ReplicaError):
     """The model ran and its scores are not finite."""
+
+
+class EncodingFailed(ReplicaError):
+    """The model ran and its vectors are not finite."""
