@@ -165,6 +165,8 @@ class Plan:
             carry_s = self.carry_over_s
             if not is_number(carry_s) or carry_s is None or self.slot_s is None or not 0 <= carry_s < self.slot_s:
                 raise BadPlan(f"carry_over_s is {shown(carry_s)}; allowed: 0 or more, and less than slot_s")
+        if self.kind in LOGGED_ONLY and self.guardrails:
+            raise BadPlan(f"guardrails watch what acts on requests, and in kind {self.kind} only the control does")
         if self.kind == "apprentice":
             if not is_number(self.takeover) or self.takeover is None or not 0 < self.takeover <= 2:
                 raise BadPlan(f"takeover is {shown(self.takeover)}; allowed for an apprentice: above 0 and at most 2")

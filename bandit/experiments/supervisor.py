@@ -1,4 +1,4 @@
-"""What runs by itself: guardrails stop variants, apprentices take over. Called every few seconds by the learner's thread.
+"""What runs by itself: guardrails stop variants, apprentices take over. The learner's thread calls it now and then.
 
 Which process does it does not matter for the result: every action is an event that is written once, whoever comes
 second finds it done or loses with a conflict, which is left for the next look.
