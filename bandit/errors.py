@@ -4,6 +4,7 @@ BanditError
 ├── NoArmAvailable    no arm of the context may be chosen now
 ├── UnknownPolicy     a policy's name, or one of its options, is unknown or its value is not allowed
 ├── UnknownSchema     a features schema that this version does not know
+├── BadVector         a sentence vector that is missing, not of the schema's length, not finite, or not asked for
 ├── BadContext        a context that no policy may see: non-finite numbers, names of wrong letters, arms twice
 ├── BadRecord         a record that no policy may learn from: non-finite values, or values out of range
 ├── BadState          bytes that are not this policy's state, or were damaged
@@ -46,6 +47,10 @@ class UnknownPolicy(BanditError):
 
 class UnknownSchema(BanditError):
     """The features schema is unknown; the message lists the known ones."""
+
+
+class BadVector(BanditError):
+    """The sentence vector does not go with the features schema; the message says which would."""
 
 
 class BadContext(BanditError):

@@ -4,9 +4,16 @@ What lives here: one function, `extract`, and the word lists of its schemas. It 
 surrogates, a megabyte), and names are of [a-z0-9_] only, so nothing that a caller writes can become a label, a
 namespace or a value in Vowpal Wabbit's text format.
 
+| schema | what is in it |
+| --- | --- |
+| words-1 | numbers and tokens of the words; the default |
+| words-1+minilm-1 | the same, and 128 numbers of a sentence encoder, which the caller computes and hands in |
+
 What is kept of a prompt needs a `key`: without one the tokens are its words, in order. With one they are keyed hashes,
 sorted: a model learns from them as well, but only who has the key can test whether a word was in a prompt, and nobody
-can tell the order. The numbers stay readable in both.
+can tell the order. The numbers stay readable in both. A sentence vector is no such hash: it is made to tell what a
+prompt is about, nothing keys it, and whoever reads it can guess the subject and test any guess. So its schema is never
+the default: an operator chooses it, and with it that the journal says this much of every prompt.
 
 A schema's meaning never changes: a model that learned from "words-1" may only be asked with "words-1". Other words,
 other scales or other names are another schema.
@@ -16,12 +23,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from hashlib import blake2b, blake2s
 
-from .context import PromptFeatures
-from .errors import UnknownSchema
+import numpy as np
+from numpy.typing import NDArray
 
-SCHEMAS = ("words-1",)
+from .context import PromptFeatures
+from .errors import BadVector, UnknownSchema
+
+DEFAULT_SCHEMA = "words-1"
+SCHEMAS = ("words-1+minilm-1", DEFAULT_SCHEMA)  # no order of age or worth: where one is to be chosen, name it
+
+_VECTOR_NUMBERS = {"words-1+minilm-1": 128}  # schemas that have a sentence vector
+# What is decided on is what the journal keeps, to the bit, and a row stays near a kilobyte.
+VECTOR_DECIMALS = 4
 
 # Longer text only counts in `length`: the price of a decision must not be the caller's to choose.
 READ_CHARACTERS = 4_000
@@ -66,14 +82,26 @@ _JOINS = _words("and plus with")
 _SILENT = _words("a an the of is are it its this that to in on at")
 
 
-def extract(prompt: str, schema: str = "words-1", key: bytes | None = None) -> PromptFeatures:
+def needs_vector(schema: str) -> bool:
+    """Whether `extract` must be given a sentence vector for this schema. Raises UnknownSchema."""
+    _check_schema(schema)
+    return schema in _VECTOR_NUMBERS
+
+
+def extract(
+    prompt: str,
+    schema: str = DEFAULT_SCHEMA,
+    key: bytes | None = None,
+    vector: Sequence[float] | NDArray[np.floating] | None = None,
+) -> PromptFeatures:
     """Features of one prompt; the same text and key give the same features in every process and on every machine.
 
     Numbers are in [0, 1], all names always present. Tokens are lower-case words in order of first appearance; with a
-    `key`, a keyed hash of each, sorted, so that whatever is stored holds no word and no order. Raises UnknownSchema.
+    `key`, a keyed hash of each, sorted, so that whatever is stored holds no word and no order. `vector` is the
+    prompt's sentence vector where the schema has one, and is rounded to 4 decimals. Raises UnknownSchema, BadVector.
     """
-    if schema not in SCHEMAS:
-        raise UnknownSchema(f"features schema {schema!r} is unknown; known: {', '.join(SCHEMAS)}")
+    _check_schema(schema)
+    kept_vector = _vector(schema, vector)
     text = prompt[:READ_CHARACTERS]
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)[:READ_CHARACTERS]  # some code points expand to eighteen
@@ -112,7 +140,35 @@ def extract(prompt: str, schema: str = "words-1", key: bytes | None = None) -> P
         "plain": float(not (numbers or joins or relations or background or negation or lettering)),
     }
     tokens = _tokens(distinct)
-    return PromptFeatures(schema=schema, numeric=numeric, tokens=tokens if key is None else _keyed(tokens, key))
+    return PromptFeatures(schema, numeric, tokens if key is None else _keyed(tokens, key), kept_vector)
+
+
+def _check_schema(schema: str) -> None:
+    if schema not in SCHEMAS:
+        raise UnknownSchema(f"features schema {schema!r} is unknown; known: {', '.join(SCHEMAS)}")
+
+
+def _vector(schema: str, given: Sequence[float] | NDArray[np.floating] | None) -> tuple[float, ...]:
+    numbers = _VECTOR_NUMBERS.get(schema)
+    if numbers is None:
+        if given is not None:
+            raise BadVector(f"features schema {schema!r} has no sentence vector, and one was given; leave it out, or "
+                            f"ask for one of {', '.join(_VECTOR_NUMBERS)}")  # fmt: skip
+        return ()
+    if given is None:
+        raise BadVector(f"features schema {schema!r} needs a sentence vector of {numbers} numbers, and none was given; "
+                        f"encode the prompt, or ask for {DEFAULT_SCHEMA!r}")  # fmt: skip
+    try:
+        exact = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadVector(f"a sentence vector that is no row of numbers: {error}; needed: {numbers} numbers") from error
+    if exact.shape != (numbers,):
+        raise BadVector(f"a sentence vector of shape {list(exact.shape)}; features schema {schema!r} needs [{numbers}]")
+    if not np.isfinite(exact).all():
+        raise BadVector(f"a sentence vector with numbers that are not finite; needed: {numbers} finite numbers")
+    # Adding 0 turns -0.0 into 0.0. Divided by a power of ten, these are the doubles that their decimals are read as.
+    rounded: list[float] = (np.round(exact, VECTOR_DECIMALS) + 0.0).tolist()
+    return tuple(rounded)
 
 
 def _tokens(words: dict[str, None]) -> tuple[str, ...]:

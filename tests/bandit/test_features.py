@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from math import isfinite
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandit.errors import UnknownSchema
-from bandit.features import MAX_TOKENS, extract
+from bandit.codec import features_to_json
+from bandit.errors import BadVector, UnknownSchema
+from bandit.features import DEFAULT_SCHEMA, MAX_TOKENS, SCHEMAS, extract, needs_vector
 
 NAME = re.compile(r"[a-z0-9_]+")
 
@@ -134,3 +138,64 @@ def test_extract_with_a_key_gives_the_same_word_the_same_name_under_that_key_onl
 def test_extract_refuses_an_empty_key() -> None:
     with pytest.raises(ValueError, match="empty"):
         extract("a cat", key=b"")
+
+
+WITH_VECTOR = "words-1+minilm-1"
+VECTOR = [0.1 + i / 1_000 for i in range(128)]
+
+
+def test_the_default_schema_has_no_sentence_vector() -> None:
+    """Nobody keeps what a prompt is about without having asked for it."""
+    assert DEFAULT_SCHEMA == SCHEMAS[-1] == "words-1"  # [-1]: who chose by place must not get a vector by surprise
+    assert not needs_vector(DEFAULT_SCHEMA)
+    assert extract("a cat").schema == DEFAULT_SCHEMA
+    assert extract("a cat").vector == ()
+
+
+def test_extract_adds_the_vector_to_the_same_words() -> None:
+    words, both = extract("a cat", key=b"salt"), extract("a cat", WITH_VECTOR, b"salt", VECTOR)
+    assert needs_vector(WITH_VECTOR)
+    assert (both.numeric, both.tokens) == (words.numeric, words.tokens)
+    assert (both.schema, both.vector) == (WITH_VECTOR, tuple(round(value, 4) for value in VECTOR))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-2, 2, width=32), min_size=128, max_size=128))
+def test_extract_rounds_a_vector_to_what_the_journal_reads_back(values: list[float]) -> None:
+    given = np.array(values, dtype=np.float32)
+    vector = extract("a cat", WITH_VECTOR, vector=given).vector
+    assert vector == pytest.approx(values, abs=5.1e-5)
+    assert vector == tuple(round(value, 4) for value in vector)
+    assert all(type(value) is float for value in vector)
+    text = json.dumps(features_to_json(extract("a cat", WITH_VECTOR, vector=given)))
+    assert [value.hex() for value in json.loads(text)["vector"]] == [value.hex() for value in vector]
+    assert "-0.0," not in text
+    assert "-0.0]" not in text
+
+
+@pytest.mark.parametrize(
+    ("vector", "said"),
+    [
+        (None, "none was given"),
+        ([], r"\[0\]"),
+        (VECTOR[:127], r"\[127\]"),
+        ([VECTOR], r"\[1, 128\]"),
+        ([*VECTOR[:127], float("nan")], "finite"),
+        ([*VECTOR[:127], float("-inf")], "finite"),
+        ([*VECTOR[:127], "x"], "numbers"),
+        ([*VECTOR[:127], None], "numbers|finite"),
+    ],
+)
+def test_extract_refuses_a_vector_that_is_missing_or_cannot_be(vector: Any, said: str) -> None:
+    with pytest.raises(BadVector, match=said):
+        extract("a cat", WITH_VECTOR, vector=vector)
+
+
+def test_extract_refuses_a_vector_where_the_schema_has_none() -> None:
+    with pytest.raises(BadVector, match="words-1"):
+        extract("a cat", vector=VECTOR)
+
+
+def test_needs_vector_refuses_an_unknown_schema() -> None:
+    with pytest.raises(UnknownSchema, match="words-1"):
+        needs_vector("words-9")
