@@ -42,6 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--options", default="{}", metavar="JSON", help="options of every --policy")
     add("--features", default=DEFAULT_SCHEMA, choices=SCHEMAS, help="features schema")
     add("--vectors", metavar="FILE", help="sentence vectors of the prompts, .npz or .npy")
+    add("--peer-vectors", metavar="FILE", help="others for the peers (default: the same)")
     add("--seeds", type=_positive, default=5, metavar="COUNT")
     add(
         "--weights",
@@ -100,12 +101,14 @@ def _replay(given: argparse.Namespace) -> int:
     _told(f"{table.name}: {len(table.prompts)} prompts, {len(table.models)} models")
     for note in table.notes:
         _told(note)
-    taking_part = entrants(given.policy, options_from(given.options, "--options"))
+    taking_part = entrants(given.policy, options_from(given.options, "--options"), given.features)
     if given.peers is not None:
         taking_part += [peer(name) for name in given.peers or PEERS]
     trials = _trials(given, table)
     scenario = _scenario(given, table)
-    harness = Harness(table, features_of(table, given.features, given.vectors), given.seeds, given.count_from, scenario)
+    features = features_of(table, given.features, given.vectors)
+    peer_features = features_of(table, DEFAULT_SCHEMA, given.peer_vectors) if given.peer_vectors else None
+    harness = Harness(table, features, given.seeds, given.count_from, scenario, peer_features)
     if scenario is not None:
         print(scenario.title, end="\n\n")
     outcomes = []
@@ -114,7 +117,8 @@ def _replay(given: argparse.Namespace) -> int:
         print(text_of(outcomes[-1]), end="\n\n", flush=True)
     run: dict[str, object] = {
         "policies": [one.label for one in taking_part], "options": given.options, "features": given.features,
-        "vectors": given.vectors, "seeds": given.seeds, "split": table.first_part is not None,
+        "vectors": given.vectors, "peer_vectors": given.peer_vectors, "seeds": given.seeds,
+        "split": table.first_part is not None,
         "count_from": harness.count_from, "scenario": None if scenario is None else scenario.title,
     }  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bandit.errors import UnknownPolicy
+from bandit.features import DEFAULT_SCHEMA
 from bandit.policies import NAMES, build
 
 from .run import Router
 from .trial import Trial
 from .vectors import Vectors
 
+SCHEMA = "features_schema"  # the option of a policy that learns from features
 BUDGET = "budget_usd"  # the option of a policy that can hold a mean cost
 
 
@@ -38,11 +40,14 @@ class Entrant:
     make: Make
 
 
-def entrants(names: list[str], options: Mapping[str, object]) -> list[Entrant]:
-    """`NAME` or `NAME={...}`; without any name, every policy that needs no option. Raises UnknownPolicy."""
+def entrants(names: list[str], options: Mapping[str, object], schema: str = DEFAULT_SCHEMA) -> list[Entrant]:
+    """`NAME` or `NAME={...}`; without any name, every policy that needs no option. Raises UnknownPolicy.
+
+    A policy that learns from features is built for `schema`.
+    """
     if not names:
         names = [name for name in NAMES if _needs_nothing(name)]
-    found = [_entrant(text, options) for text in names]
+    found = [_entrant(text, options, schema) for text in names]
     labels = [one.label for one in found]
     for label in labels:
         if labels.count(label) > 1:
@@ -61,10 +66,12 @@ def options_from(text: str, what: str) -> dict[str, object]:
     return value
 
 
-def _entrant(text: str, shared: Mapping[str, object]) -> Entrant:
+def _entrant(text: str, shared: Mapping[str, object], schema: str) -> Entrant:
     name, _, own = text.partition("=")
     options = {**shared, **(options_from(own, f"options of {name}") if own else {})}
-    build(name, options)  # a wrong name or option is told now, not after the first minute
+    built = build(name, options)  # a wrong name or option is told now, not after the first minute
+    if SCHEMA not in options and hasattr(getattr(built, "options", None), SCHEMA):
+        options[SCHEMA] = schema
 
     def make(start: Start) -> Router:
         if start.trial.ceiling_usd is None:

@@ -10,18 +10,18 @@ import numpy as np
 
 from bandit.context import PromptFeatures
 from bandit.errors import BadTable, UnknownPolicy
-from bandit.features import extract
+from bandit.features import extract, needs_vector
 
 from .comparison import Comparison, compare
 from .entrants import Entrant, Start
 from .reckoning import counted_rows
-from .references import Foreseen, foresee
+from .references import foresee
 from .regression import design
 from .run import Replay, order_of, replay
 from .scenario import Adoption, Scenario, adoption
 from .stage import known_arms, unchanged
 from .statistics import Resampling
-from .table import Floats, Table
+from .table import Table
 from .trial import Trial
 from .vectors import read_vectors
 
@@ -38,12 +38,19 @@ class Outcome:
 
 
 def features_of(table: Table, schema: str, vectors: str | None) -> list[PromptFeatures]:
-    """Raises BadTable or UnknownSchema."""
-    features = [extract(prompt, schema) for prompt in table.prompts]
+    """Vectors go into the features even where the schema has none: for peers that choose by them.
+
+    Raises BadTable, UnknownSchema, or BadVector where the schema needs vectors of another width, or any.
+    """
     if vectors is None:
-        return features
-    rows = read_vectors(Path(vectors), table).tolist()
-    return [replace(one, vector=tuple(row)) for one, row in zip(features, rows, strict=True)]
+        return [extract(prompt, schema) for prompt in table.prompts]
+    rows = read_vectors(Path(vectors), table)
+    if needs_vector(schema):
+        return [extract(prompt, schema, vector=row) for prompt, row in zip(table.prompts, rows, strict=True)]
+    return [
+        replace(extract(prompt, schema), vector=tuple(row))
+        for prompt, row in zip(table.prompts, rows.tolist(), strict=True)
+    ]
 
 
 class Harness:
@@ -56,8 +63,10 @@ class Harness:
         seeds: int,
         count_from: int | None = None,
         scenario: Scenario | None = None,
+        peer_features: Sequence[PromptFeatures] | None = None,  # None: peers see what our policies see
     ) -> None:
-        self.table, self.features, self.seeds, self.scenario = table, features, seeds, scenario
+        self._features = {"policy": features, "peer": features if peer_features is None else peer_features}
+        self.table, self.seeds, self.scenario = table, seeds, scenario
         self.count_from = count_from or min(WARM_UP, len(table.prompts) // 2)
         if table.first_part is not None:
             self.count_from = int(table.first_part.sum())
@@ -71,9 +80,10 @@ class Harness:
         self._counted_table = table if scenario is None else scenario.table_after(table)
         self._counted = counted_rows(table, seeds, self.count_from)
         self._resampling = Resampling(seeds, len(table.prompts))
-        self._inputs: Floats = design(features)
-        self._foreseen: Foreseen = foresee(self._counted_table, self._inputs)
-        self._vectors = np.array([one.vector for one in features], dtype=np.float32)
+        self._foreseen = foresee(self._counted_table, design(features))
+        self._vectors = {
+            kind: np.array([one.vector for one in seen], dtype=np.float32) for kind, seen in self._features.items()
+        }
 
     def run(self, trial: Trial, entrants: Sequence[Entrant], told: Callable[[str], None] = lambda _: None) -> Outcome:
         """All entrants in the same orders; who cannot take part is left out, with the reason. Raises BadTable."""
@@ -101,6 +111,6 @@ class Harness:
         first = np.zeros(len(self.table.prompts), dtype=bool)
         first[order_of(self.table, seed)[: self.count_from]] = True
         arms = known_arms(self.table, first)
-        router = entrant.make(Start(trial, self._vectors[first], seed))
+        router = entrant.make(Start(trial, self._vectors[entrant.kind][first], seed))
         stages = unchanged(arms) if self.scenario is None else self.scenario.stages(arms)
-        return replay(router, self.table, self.features, trial.weights, stages, seed)
+        return replay(router, self.table, self._features[entrant.kind], trial.weights, stages, seed)

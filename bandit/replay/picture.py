@@ -86,9 +86,9 @@ def _frontier(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> No
     )
     axes.scatter(costs, qualities, marker="^", color="0.35", s=45, zorder=3, label="one model for every prompt")
     for model, (cost, quality) in arms.items():
-        axes.annotate(
-            model.rpartition("/")[2], (cost, quality), (-4, -11), textcoords="offset points", fontsize=7, ha="right"
-        )
+        inward = "right" if cost > spread[len(spread) // 2] else "left"
+        at = (-6 if inward == "right" else 6, -11)
+        axes.annotate(model.rpartition("/")[2], (cost, quality), at, textcoords="offset points", fontsize=7, ha=inward)
     if comparison.trial.ceiling_usd is not None:
         axes.axvline(comparison.trial.ceiling_usd, color="0.4", linestyle=":", label="ceiling")
     for line in comparison.lines:
