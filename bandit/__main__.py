@@ -22,6 +22,7 @@ from functools import partial
 from .errors import BanditError
 from .evaluation import command as evaluation
 from .features import SCHEMAS
+from .interference import command as interference
 from .journal import Journal
 from .learner import Learner, LearnerSettings
 from .learner_loop import run
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--journal", required=True, metavar="URL")
 
     evaluation.add_parser(commands)
+    interference.add_parser(commands)
     replay.add_parser(commands)
     return parser
 
