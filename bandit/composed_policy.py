@@ -26,7 +26,7 @@ from .utility import utility
 from .validation import check_context, check_record
 
 
-class QualityModel(Protocol):
+class ArmModel(Protocol):
     """Learns the quality of each arm; `read` makes a model like this one from what `parts` gave."""
 
     part_names: frozenset[str]
@@ -34,7 +34,7 @@ class QualityModel(Protocol):
     def estimate(self, context: Context) -> dict[str, tuple[float, float]]: ...
     def learn(self, context: Context, arm: ArmContext, quality: float | None) -> None: ...
     def parts(self) -> dict[str, bytes]: ...
-    def read(self, parts: dict[str, bytes]) -> QualityModel: ...
+    def read(self, parts: dict[str, bytes]) -> ArmModel: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class ComposedPolicy:
 
     name: str
 
-    def __init__(self, options: ComposedOptions, model: QualityModel) -> None:
+    def __init__(self, options: ComposedOptions, model: ArmModel) -> None:
         self._options = options
         self._model = model
         self._latency = LatencyModel(options.latency_share)
@@ -72,20 +72,20 @@ class ComposedPolicy:
         check_context(context, self._options.features_schema)
         weights = context.weights
         estimates = self._model.estimate(context)
-        predictions = {}
+        predictions, worths = {}, {}
         for arm in context.arms:
-            quality = min(max(estimates[arm.name][0], 0.0), 1.0)
+            mean = estimates[arm.name][0]
+            quality = min(max(mean, 0.0), 1.0)
             latency_s = self._latency.predict_s(arm)
             worth = utility(weights, quality, latency_s, arm.price_usd)
             predictions[arm.name] = Prediction(quality, latency_s, arm.price_usd, worth)
+            worths[arm.name] = worth + weights.quality * (mean - quality)  # what explores is not clipped
         # An arm beyond the caller's limits must not be the best one: it would leave the choice to the floor.
         eligible = eligible_arms(context, {name: one.latency_s for name, one in predictions.items()})
-        worths = [
-            utility(weights, estimates[arm.name][0], predictions[arm.name].latency_s, arm.price_usd) for arm in eligible
-        ]
         doubts = [weights.quality * estimates[arm.name][1] for arm in eligible]
+        shares = self._shares([worths[arm.name] for arm in eligible], doubts, rng)
         probabilities = {arm.name: 0.0 for arm in context.arms}
-        for arm, share in zip(eligible, self._shares(worths, doubts, rng), strict=True):
+        for arm, share in zip(eligible, shares, strict=True):
             probabilities[arm.name] = share
         return decide_by(probabilities, context, self._options.floor, rng, predictions)
 
