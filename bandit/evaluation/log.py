@@ -89,8 +89,8 @@ class Log:
                     continue
                 self._entries.append(_Entry(row.created_at_s, False, row.position))
             if row.reason in ("complete", "window", "vote"):
-                known_at_s = row.closed_at_s if vote else row.completed_at_s
-                self._entries.append(_Entry(max(known_at_s, row.created_at_s), True, row.position))
+                known_at_s = max(row.created_at_s, row.completed_at_s, row.closed_at_s if vote else 0.0)
+                self._entries.append(_Entry(known_at_s, True, row.position))
         if not self.decided:
             raise CannotEvaluate(_nothing(since_s, until_s))
         self.first_s, self.last_s = min(times), max(times)

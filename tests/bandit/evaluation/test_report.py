@@ -1,0 +1,138 @@
+"""The whole answer against known truths, and no number where the log cannot answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bandit.errors import CannotEvaluate
+from bandit.evaluation.command import evaluate
+from bandit.evaluation.report import report
+from bandit.evaluation.rounds import Collector, Rounds
+from bandit.evaluation.simulated_log import simulate, write
+from bandit.journal import Journal
+from bandit.policies import build
+
+ARMS = ("gan@one", "diffusion@20", "flow@full")
+
+
+def test_values_hold_the_truth_of_the_table(even_log) -> None:
+    truth = even_log.truth
+    answer = evaluate(even_log.journal, "flow@full")
+    assert truth.acted() in answer.earned.interval
+    for row, value in ((answer.target, truth.value("flow@full")), (answer.uniform, truth.uniform())):
+        assert row.valuation is not None
+        for one in (row.valuation.ips, row.valuation.self_normalised, row.valuation.doubly_robust):
+            assert value in one.interval
+            assert value - truth.acted() in one.difference_interval
+    assert [row.name for row in answer.fixed] == [f"always {arm}" for arm in ARMS]
+    for row, arm in zip(answer.fixed, ARMS, strict=True):
+        assert truth.value(arm) in row.valuation.best.interval
+    assert answer.best_fixed in answer.fixed
+    best = max(row.valuation.best.value for row in answer.fixed)
+    assert answer.best_fixed.valuation.best.value == best
+    # Chosen in hindsight among three, so each of them takes a third of the risk.
+    own = next(row for row in answer.fixed if row.name == "always flow@full")
+    assert own.valuation.best.interval.width > answer.target.valuation.best.interval.width
+
+
+def test_a_target_that_learns_is_found_better_than_the_even_draws_that_it_learns_from(even_log) -> None:
+    answer = evaluate(even_log.journal, "factored")
+    best = answer.target.valuation.best
+    assert best.difference_interval.low > 0
+    assert answer.verdict.startswith("factored would have earned 0.")
+    assert answer.verdict.endswith("more")
+    assert "has learned every outcome of the log that was complete by then" in answer.estimand
+    # A fresh run of the policy itself is on its own traffic; this one learns from even draws, which teach more.
+    itself = simulate(build("factored"), 1500, seed=1).acted()
+    assert best.interval.low < itself + 0.05
+
+
+def test_the_policy_that_logged_is_worth_what_was_earned(learned_log) -> None:
+    answer = evaluate(learned_log.journal, "live", {"floor": 0.2})
+    best = answer.target.valuation.best
+    assert answer.target.name == "live (factored)"
+    assert best.difference == 0.0
+    assert best.difference_interval.low < 0 < best.difference_interval.high
+    assert learned_log.truth.acted() in best.interval
+    assert answer.verdict.endswith("neither clearly more nor less")
+    assert answer.target.support.effective_rounds == pytest.approx(1500)
+
+
+def test_a_log_without_exploration_gets_a_sentence_and_no_number(stubborn_log, tmp_path: Path) -> None:
+    answer = evaluate(stubborn_log.journal, "uniform")
+    assert answer.target.valuation is None
+    assert answer.verdict.startswith("the log cannot answer: uniform puts 67% of its draws on arms that the log never")
+    assert "gan@one, diffusion@20" in answer.verdict
+    shown = answer.to_json()
+    assert shown["target"]["ips"] is shown["target"]["self_normalised"] is shown["target"]["doubly_robust"] is None
+    assert shown["target"]["answered"] is False
+    assert "uniform                   the log cannot answer" in answer.to_text()
+    assert answer.best_fixed.name == "always flow@full", "the one that it can judge: what it did itself"
+    own = evaluate(stubborn_log.journal, "flow@full")
+    assert own.target.valuation.best.value == pytest.approx(own.earned.value)
+
+
+def test_too_few_effective_rounds_get_a_sentence_and_no_number(even_log) -> None:
+    answer = evaluate(even_log.journal, "flow@full", least_effective=1000)
+    assert answer.target.valuation is None
+    assert "rounds speak for flow@full (effective sample size; at least 1000 are needed)" in answer.verdict
+    assert answer.best_fixed is None
+    assert "best fixed arm: the log can answer for none" in answer.to_text()
+
+
+def test_json_holds_what_the_text_says_and_nothing_that_is_not_json(even_log) -> None:
+    answer = evaluate(even_log.journal, "vowpal")
+    shown = json.loads(json.dumps(answer.to_json(), allow_nan=False))
+    text = answer.to_text()
+    best = shown["target"]["doubly_robust"]
+    assert f"{best['value']:.4f} [{best['interval'][0]:.3f}, {best['interval'][1]:.3f}]" in text
+    assert f"{shown['log']['value']:.4f}" in text
+    assert f"in {shown['reward']['low']:.4g} to {shown['reward']['high']:.4g}" in text
+    assert shown["rounds"] == {"decided": 1500, "used": 1500, "excluded": {}}
+    assert shown["verdict"] in text
+    assert "2023-11-14 22:13:20 UTC to" in text
+    assert "'rounds' is the effective sample size" in text
+
+
+def test_warnings_tell_of_fallbacks_of_a_small_share_and_of_clipped_rewards(even_log, tmp_path: Path) -> None:
+    records = list(even_log.truth.records[:400])
+    for number in range(250):
+        one = records[number]
+        other = next(arm.name for arm in one.context.arms if arm.name != one.served_arm)
+        records[number] = replace(one, served_arm=other)
+    for number in range(300, 320):
+        records[number] = replace(records[number], latency_s=100.0)
+    journal = Journal.open(f"sqlite:///{tmp_path}/journal.db")
+    write(journal, records, "uniform")
+    answer = evaluate(journal, "uniform")
+    fallbacks, share, clipped = answer.warnings
+    assert fallbacks.startswith("in 62.5% of the rounds another arm served than the one drawn")
+    assert share.startswith("only 150 of 400 rounds are of use")
+    assert clipped.startswith("13.3% of the rewards lie beyond -0.45 to 1 and are clipped")
+    for warning in answer.warnings:
+        assert f"warning: {warning}" in answer.to_text()
+    assert "250 × another arm served than the one drawn" in answer.to_text()
+    journal.close()
+
+
+def test_reward_may_be_the_quality(even_log) -> None:
+    answer = evaluate(even_log.journal, "flow@full", reward="quality")
+    assert (answer.low, answer.high, answer.reward) == (0.0, 1.0, "quality")
+    drawn = [one.quality for one in even_log.truth.records if one.served_arm == "flow@full"]
+    assert answer.target.valuation.self_normalised.value == pytest.approx(sum(drawn) / len(drawn))
+
+
+def test_rounds_may_also_be_made_by_hand(even_log) -> None:
+    """What an experiment needs for a shadow policy: its logged probabilities instead of a policy's."""
+    collector = Collector("utility")
+    for record in even_log.truth.records[:300]:
+        collector.add(record, record.decision, dict.fromkeys(ARMS, 0.5), 0.5)
+    rounds: Rounds = collector.rounds(300)
+    answer = report(rounds, "shadow", "by hand", reward="utility", first_s=0.0, last_s=1.0)
+    assert answer.target.valuation.best.value == pytest.approx(0.5)
+    with pytest.raises(CannotEvaluate, match="none of 7 rounds"):
+        Collector("utility").rounds(7)
