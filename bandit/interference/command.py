@@ -28,11 +28,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser = commands.add_parser(name, help=words)
         parser.set_defaults(command=run)
         parser.add_argument("--quick", action="store_true", help="a small study, in seconds; its numbers are rough")
+        if run is _interference:
+            words = "simulations at once (default: 1); the numbers stay the same"
+            parser.add_argument("--processes", type=int, default=1, choices=range(1, 65), metavar="1-64", help=words)
         parser.add_argument("--out", metavar="FOLDER", help=f"write {name}.json and {name}.png there")
 
 
 def _interference(given: argparse.Namespace) -> int:
-    study = interference(QUICK if given.quick else FULL, _say)
+    study = interference(QUICK if given.quick else FULL, given.processes, _say)
     print(interference_text(study))
     _write(given.out, "interference", study, draw_interference)
     return 0

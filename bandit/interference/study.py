@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from typing import Any
 
 from .experiments import LOADS, SCENARIOS, Plan, cell
@@ -41,7 +43,7 @@ FULL = Size(
     relaxation_runs=200,
     own_view_runs=40,
     large_tier_loads=(1.0, 1.5, 2.0, 3.0),
-    learned_runs=100,
+    learned_runs=60,
     learned_requests=2000,
     learned_loads=(0.5, 0.85, 0.95),
 )
@@ -60,37 +62,42 @@ QUICK = Size(
 _RELAXING = tuple(scenario for scenario in SCENARIOS if not scenario.is_a_a)
 
 
-def interference(size: Size, say: Say = lambda _: None) -> dict[str, Any]:
-    """Everything but peeking, as JSON takes it. `say` is told what is done next."""
-    answer: dict[str, Any] = {"made": origin(), "plan": asdict(size.plan), "cells": [], "relaxation": []}
+def interference(size: Size, processes: int = 1, say: Say = lambda _: None) -> dict[str, Any]:
+    """Everything but peeking, as JSON takes it. `say` is told what is done; the result does not hang on `processes`."""
+    answer: dict[str, Any] = {"made": origin(), "plan": asdict(size.plan)}
     answer["scenarios"] = {scenario.name: scenario.what for scenario in SCENARIOS}
+    answer |= {name: [] for name in ("cells", "relaxation", "slots", "own_view", "learned")}
+    tasks = list(_tasks(size))
+    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
+        waiting = [(section, what, pool.submit(function, *given)) for section, what, function, given in tasks]
+        for section, what, done in waiting:
+            found = done.result()
+            say(f"{section}: {what}")
+            answer[section] += [row.as_json() for row in (found if isinstance(found, list) else [found])]
+    return answer
+
+
+def _tasks(size: Size) -> Iterator[tuple[str, str, Callable[..., Any], tuple[Any, ...]]]:
+    """Section of the answer, words, and what is to be called with what."""
+    seed = size.plan.seed
     for scenario in SCENARIOS:
         for load in size.loads:
-            say(f"{scenario.name} at load {load:g}")
-            answer["cells"] += [row.as_json() for row in cell(scenario, load, size.plan)]
+            yield "cells", f"{scenario.name} at load {load:g}", cell, (scenario, load, size.plan)
     for scenario in _RELAXING:
         for load in size.loads:
-            say(f"relaxation, {scenario.name} at load {load:g}")
-            found = relaxation(scenario, load, size.relaxation_runs, size.plan.seed)
-            answer["relaxation"].append(found.as_json())
-    answer["slots"] = []
+            given = (scenario, load, size.relaxation_runs, seed)
+            yield "relaxation", f"{scenario.name} at load {load:g}", relaxation, given
     for load in size.slot_loads:
-        say(f"slots, {_RELAXING[0].name} at load {load:g}")
-        answer["slots"] += [row.as_json() for row in slot_table(_RELAXING[0], load, size.slot_plan)]
-    answer["own_view"] = []
-    for case in CASES:
-        for large_tier_load in size.large_tier_loads:
-            if large_tier_load * case[1][0].capacity_per_s < sum(tier.capacity_per_s for tier in case[1]):
-                say(f"own view, {case[0]}, {large_tier_load:g} times what the large tier can do")
-                for share in SHARES:
-                    found_like = likeness(*case, large_tier_load, share, size.own_view_runs, size.plan.seed)
-                    answer["own_view"].append(found_like.as_json())
-    answer["learned"] = []
+        yield "slots", f"{_RELAXING[0].name} at load {load:g}", slot_table, (_RELAXING[0], load, size.slot_plan)
     for load in size.learned_loads:
-        say(f"factored against itself at load {load:g}")
-        rows = learned_a_a("factored", {}, load, size.learned_runs, size.learned_requests, size.plan.seed)
-        answer["learned"] += [row.as_json() for row in rows]
-    return answer
+        sizes = (size.learned_runs, size.learned_requests, seed)
+        yield "learned", f"factored against itself at load {load:g}", learned_a_a, ("factored", {}, load, *sizes)
+    for case in CASES:
+        most = sum(tier.capacity_per_s for tier in case[1]) / case[1][0].capacity_per_s
+        for large_tier_load in size.large_tier_loads:
+            for share in SHARES if large_tier_load < most else ():
+                what = f"{case[0]}, {large_tier_load:g} times what the large tier can do, {share:g}"
+                yield "own_view", what, likeness, (*case, large_tier_load, share, size.own_view_runs, seed)
 
 
 def peeking(runs: int, price_runs: int, seed: int = 20261122, say: Say = lambda _: None) -> dict[str, Any]:
