@@ -1,7 +1,7 @@
 """python -m serve evaluate: what would this policy have earned last week, by the journal of this installation?
 
-The policy's name is one of `bandit`'s, an arm's (always that one), or "live": the catalogue's. Where it is that of the
-catalogue's policy and no options are given, the catalogue's options are meant. Reads; changes nothing.
+The policy's name is one of `bandit`'s, an arm's (always that one), or "live": what was promoted last, else the
+catalogue's. Where it is the live policy's and no options are given, the live policy's are meant. It only reads.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bandit.errors import CannotEvaluate
 from bandit.evaluation.command import evaluate, open_to_read, options_from, save_json
 from bandit.evaluation.report import Report
 from bandit.evaluation.target import LIVE
+from bandit.experiments.ledger import Ledger
 
 from .catalogue import Catalogue
 
@@ -41,12 +42,13 @@ def evaluate_days(
     if not 0 < days <= MOST_DAYS:
         raise CannotEvaluate(f"--days is {days!r}; allowed: above 0, to {MOST_DAYS:g}")
     given = None if options is None else options_from(options)
-    choice = catalogue.policy
-    name = choice.name if policy == LIVE else policy
-    if given is None and name == choice.name:
-        given = dict(choice.policy_options())
     journal = open_to_read(journal_url)
     try:
+        promoted = Ledger(journal).live_policy()
+        live = catalogue.policy.name if promoted is None else promoted.name
+        name = live if policy == LIVE else policy
+        if given is None and name == live:
+            given = dict(catalogue.policy.policy_options() if promoted is None else promoted.options)
         report = evaluate(journal, name, given, since_s=clock() - days * _DAY_S, reward=reward, said_on=said_on)
     finally:
         journal.close()
