@@ -121,6 +121,7 @@ def record_to_json(record: Record) -> Json:
         "images": record.images,
         "late": [list(one) for one in record.late],
         "variant": record.variant,
+        "decided_at_s": record.decided_at_s,
     }
 
 
@@ -143,6 +144,7 @@ def record_from_json(value: Json) -> Record:
             images=value.get("images", 1),  # absent in records of older versions, as is `late`
             late=tuple((str(arm), float(elapsed_s)) for arm, elapsed_s in value.get("late", ())),
             variant=value.get("variant"),
+            decided_at_s=value.get("decided_at_s", 0.0),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadRow(f"stored record cannot be read back: {error!r}") from error

@@ -116,3 +116,4 @@ class Record:
     images: int = 1
     late: tuple[tuple[str, float], ...] = ()
     variant: str | None = None
+    decided_at_s: float = 0.0  # Unix time of the gateway that decided; no clock is asked when a record is learned

@@ -28,18 +28,24 @@ def numeric_slots() -> dict[str, int]:
 
 
 def design_vector(features: PromptFeatures, buckets: int) -> NDArray[np.float64]:
-    """float64 [1 + numbers + buckets + len(vector)]. A number of another name goes where a token of it would."""
+    """float64 [1 + numbers + buckets + len(vector)]. A number of another name goes where a token of it would.
+
+    Without buckets, tokens and such numbers are left out.
+    """
     slots = numeric_slots()
     start = 1 + len(slots)
     row = [0.0] * (start + buckets)
     row[0] = 1.0
-    if features.tokens:
+    if features.tokens and buckets:
         step = len(features.tokens) ** -0.5
         for token in features.tokens:
             code = crc32(token.encode())
             row[start + (code >> 1) % buckets] += step if code & 1 else -step
     for name, value in features.numeric.items():
         slot = slots.get(name)
-        row[start + (crc32(name.encode()) >> 1) % buckets if slot is None else slot] += value
+        if slot is not None:
+            row[slot] += value
+        elif buckets:
+            row[start + (crc32(name.encode()) >> 1) % buckets] += value
     row.extend(features.vector)
     return np.array(row)

@@ -199,6 +199,7 @@ def _close(
             images=decision["images"],
             late=tuple((one["arm"], one["elapsed_s"]) for one in outcome["attempts"] if one["error"] == LATE_ERROR),
             variant=decision["variant"],
+            decided_at_s=decision["created_at_s"],
         )
     except (BadRow, AttributeError, KeyError, TypeError):
         return "unreadable", None  # else this one story would hold up all that come after it

@@ -42,6 +42,11 @@ class LatencyModel:
         if elapsed_s > self.predict_s(arm):
             self.learn(arm, elapsed_s)
 
+    def forget(self, arm: str) -> None:
+        """What a removed arm took; should it come back, the catalogue's estimate stands again."""
+        self._mean_s.pop(arm, None)
+        self._seen.pop(arm, None)
+
     def state(self) -> bytes:
         """JSON; floats are written so that they read back as the same bits."""
         return json.dumps(

@@ -20,19 +20,25 @@ RANGES: dict[str, tuple[float, float]] = {
     "alpha": (0.0, 100.0),
     "bag_size": (2, 32),
     "bits": (10, 24),
-    "buckets": (1, 1024),
+    "buckets": (0, 1024),
+    "budget_usd": (1e-12, 1e6),
+    "budget_usd_per_hour": (1e-9, 1e9),
     "draws": (16, 65536),
     "floor": (0.0, 1.0),
-    "gamma_exponent": (0.0, 1.0),
+    "gamma_exponent": (0.0, 3.0),
     "gamma_scale": (0.0, 1e6),
     "greedy_epsilon": (0.0, 1.0),
     "latency_share": (1e-6, 1.0),
     "learning_rate": (1e-6, 10.0),
+    "memory": (100.0, 1e9),
+    "optimism": (0.0, 100.0),
+    "own_penalty": (1e-3, 1e6),
     "posterior_scale": (0.0, 100.0),
     "quality_share": (1e-6, 1.0),
     "rating_share": (0.0, 1.0),
     "ridge": (1e-3, 1e6),
     "scalar_learning_rate": (1e-6, 10.0),
+    "shared_penalty": (1e-3, 1e6),
     "softmax_lambda": (0.0, 1e6),
 }
 
@@ -40,6 +46,7 @@ RANGES: dict[str, tuple[float, float]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "arm_features": ("described", "named"),
     "exploration": ("squarecb", "epsilon", "softmax", "bag"),
+    "quality_model": ("auto", "ridge", "vowpal"),
 }
 
 
@@ -47,6 +54,8 @@ def check_ranges(options: DataclassInstance) -> None:
     """Raises UnknownPolicy if a value is of the wrong kind or out of its range."""
     for field in fields(options):
         value = getattr(options, field.name)
+        if value is None and field.default is None:
+            continue  # an option that may be absent
         if field.name in RANGES:
             lowest, highest = RANGES[field.name]
             kinds = (int,) if field.type == "int" else (int, float)

@@ -23,10 +23,11 @@ import vowpal_wabbit_next as vw
 from .context import ArmContext, Context, Decision, Record
 from .envelope import pack, unpack
 from .errors import BadRecord, BadState, UnknownPolicy
-from .outcome_model import PARTS, OutcomeModel, OutcomeOptions
+from .outcome_model import OutcomeModel, OutcomeOptions
 from .policy import available_arms, decide_by
 from .utility import utility, vw_cost
 from .validation import check_context, check_record, propensity_describes
+from .vowpal_quality import VowpalQuality
 from .vowpal_text import kind_text, load_text, name_text, prompt_text, weights_text
 
 # What is known to learn and to give sound probabilities. Not here on purpose: --regcbopt (probabilities that sum to
@@ -95,6 +96,15 @@ class Workspace:
         if not np.isfinite(workspace._vw.weights()).all():
             raise BadState("a weight of the model is not finite")
         return workspace
+
+
+def quality_by_words(options: OutcomeOptions) -> VowpalQuality:
+    """A regression of quality with nothing learned."""
+
+    def open_workspace(arguments: tuple[str, ...], model: bytes | None) -> Workspace:
+        return Workspace(arguments) if model is None else Workspace.read(arguments, model)
+
+    return VowpalQuality(options.bits, options.learning_rate, open_workspace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +176,7 @@ class VowpalPolicy:
     def __init__(self, options: VowpalOptions | None = None) -> None:
         self.options = options or VowpalOptions()
         self._members = {name: Workspace(self.options.bandit()) for name in self.options.members()}
-        self._outcome = OutcomeModel(self.options, Workspace)
+        self._outcome = OutcomeModel(self.options, quality_by_words(self.options))
         self._learned = 0
 
     def decide(self, context: Context, rng: Random) -> Decision:
@@ -214,9 +224,11 @@ class VowpalPolicy:
 
     def restore(self, state: bytes) -> None:
         """Raises BadState, and stays as it was, if these are not the bytes of this policy with these options."""
-        learned, parts = unpack(state, self.name, self.options.learned_with(), PARTS | self._members.keys())
+        learned, parts = unpack(
+            state, self.name, self.options.learned_with(), self._outcome.part_names | self._members.keys()
+        )
         members = {name: Workspace.read(self.options.bandit(), parts[name]) for name in self._members}
-        outcome = OutcomeModel.read(self.options, parts, Workspace.read)
+        outcome = self._outcome.read(parts)
         self._members, self._outcome, self._learned = members, outcome, learned
 
     def _lines(self, context: Context, arms: tuple[ArmContext, ...]) -> list[str]:

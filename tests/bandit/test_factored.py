@@ -8,10 +8,8 @@ from statistics import mean
 import pytest
 
 from bandit.context import ArmContext, Context, Decision, Record, Weights
-from bandit.envelope import unpack
 from bandit.factored import FactoredOptions, FactoredPolicy
 from bandit.features import extract
-from bandit.outcome_model import PARTS
 from bandit.simulation import ARMS, MANY_CALLERS, MORE_ARMS, best_fixed, run
 
 SIMPLE = extract("a cat")
@@ -84,14 +82,11 @@ def test_a_vote_is_no_new_round_for_gamma() -> None:
     run(policy, 20, seed=5)
     record = Record("1", Context(SIMPLE, ARMS), Decision("gan@one", 0.5, {}), "gan@one", 0.02, 0.001, 0.9)
 
-    def rounds() -> int:
-        return unpack(policy.state(), policy.name, policy.options.learned_with(), PARTS)[0]
-
-    before = rounds()
+    before = policy.rounds
     policy.learn(replace(record, rating=0.0, amends=True))
-    assert rounds() == before
+    assert policy.rounds == before
     policy.learn(replace(record, rating=0.0))
-    assert rounds() == before + 1
+    assert policy.rounds == before + 1
 
 
 def test_no_round_for_gamma_without_a_choice_or_a_quality() -> None:
@@ -102,9 +97,9 @@ def test_no_round_for_gamma_without_a_choice_or_a_quality() -> None:
     for arms in (ARMS[:1], alone):
         policy.learn(replace(record, context=Context(SIMPLE, arms), decision=Decision("gan@one", 1.0, {})))
     policy.learn(replace(record, quality_is_default=True))
-    assert unpack(policy.state(), policy.name, policy.options.learned_with(), PARTS)[0] == 0
+    assert policy.rounds == 0
     policy.learn(record)
-    assert unpack(policy.state(), policy.name, policy.options.learned_with(), PARTS)[0] == 1
+    assert policy.rounds == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from bandit.context import Context, Decision, Record
 from bandit.envelope import pack, unpack
 from bandit.errors import BadState, UnknownPolicy
 from bandit.features import extract
-from bandit.outcome_model import PARTS
 from bandit.simulation import ARMS, prompt, run
 from bandit.vowpal import VowpalOptions, VowpalPolicy, Workspace, bootstrap
 
@@ -176,6 +175,11 @@ def test_a_state_from_before_there_were_explorations_is_refused() -> None:
     options = policy.options.learned_with()
     for added in ("exploration", "greedy_epsilon", "softmax_lambda", "bag_size", "arm_features"):
         del options[added]
-    _, parts = unpack(policy.state(), "vowpal", policy.options.learned_with(), PARTS | {"bandit"})
+    _, parts = unpack(
+        policy.state(),
+        "vowpal",
+        policy.options.learned_with(),
+        frozenset({"quality", "price_times", "latency", "bandit"}),
+    )
     with pytest.raises(BadState, match="learn anew"):
         policy.restore(pack("vowpal", options, 0, parts))
