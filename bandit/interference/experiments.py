@@ -23,10 +23,10 @@ Flags = NDArray[np.bool_]
 
 LOADS = (0.3, 0.5, 0.7, 0.85, 0.95)
 ALPHA = 0.05
-DURATION_S = 5040.0  # 40 pairs of slots after the warm-up
+DURATION_S = 2840.0  # 32 pairs of slots after the warm-up
 WARM_UP_S = 240.0
-SLOT_S = 60.0
-CARRY_OVER_S = 30.0
+SLOT_S = 40.0
+CARRY_OVER_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,13 +38,13 @@ class Size:
 FULL = Size(
     plan=Plan(runs=200),
     loads=LOADS,
-    slot_plan=Plan(runs=100),
+    slot_plan=Plan(runs=60, duration_s=5040.0),
     slot_loads=(0.85, 0.95),
-    relaxation_runs=200,
+    relaxation_runs=150,
     own_view_runs=40,
     large_tier_loads=(1.0, 1.5, 2.0, 3.0),
-    learned_runs=60,
-    learned_requests=2000,
+    learned_runs=40,
+    learned_requests=1500,
     learned_loads=(0.5, 0.85, 0.95),
 )
 QUICK = Size(
