@@ -1,8 +1,9 @@
 """ParetoBandit 0.1.1 as its own demo uses it: LinUCB with forgetting on 25 components, budget pacer, shipped priors.
 
 On its own three models it starts from its shipped priors and list prices; otherwise from nothing, with its tuned
-options for that case. It is fed our vectors through its hook for a custom encoder; the projection is its own,
-which fits MiniLM's 384 numbers; other vectors go in as they are.
+options for that case. An arm without a prior is drawn 20 times first, as its paper's experiment on newcomers does: its
+own bonus is too small to try an arm of which it knows nothing. It is fed our vectors through its hook for a custom
+encoder; the projection is its own, which fits MiniLM's 384 numbers; other vectors go in as they are.
 
 `make` keeps its default static penalty on prices (0.3); `make_without_penalty` sets it to zero, as its paper's
 experiments on budgets do, so that under a ceiling only the pacer speaks. Where a trial charges cost or seconds
@@ -28,7 +29,9 @@ from .entrants import Start
 from .peers import certain, check_start, library
 from .table import Floats
 
+PROMPT = "a prompt"  # it asks its encoder for the vector of a text; ours answers with the one at hand
 MINILM = 384
+FORCED_DRAWS = 20  # BURNIN_PULLS in its repository, experiments/04_model_onboarding/run_model_onboarding.py
 TOKENS = 1000  # of an answer, where a price per token has to be made up from a price per answer
 
 
@@ -55,20 +58,31 @@ class ParetoBanditRouter:
         self._router: Any = None
         self._log: Any = None
         self._priced: dict[str, float] = {}
+        self._forced: dict[str, int] = {}
         self._span = 0.0
 
     def decide(self, context: Context, rng: Random) -> Decision:
         self._follow(context)
         self._vector = context.features.vector
-        arm, self._log = self._router.route("a prompt")
+        waiting = [name for name, draws in self._forced.items() if draws]
+        if waiting:
+            arm, self._log = waiting[0], None
+            self._forced[arm] -= 1
+        else:
+            arm, self._log = self._router.route(PROMPT)
         return Decision(arm, 1.0, certain(context, arm))
 
     def learn(self, record: Record) -> None:
-        self._log.cost_usd = record.cost_usd
         weights = record.context.weights
         worth = utility(weights, record.quality, record.latency_s, record.cost_usd)
-        reward = (worth + self._span) / (weights.quality + self._span)
-        self._router.process_feedback(self._log.request_id, reward=min(max(reward, 0.0), 1.0))
+        reward = min(max((worth + self._span) / (weights.quality + self._span), 0.0), 1.0)
+        if self._log is None:
+            self._router.update(record.served_arm, PROMPT, reward)
+            if self._router.budget_pacer is not None:
+                self._router.budget_pacer.observe(record.cost_usd)
+        else:
+            self._log.cost_usd = record.cost_usd
+            self._router.process_feedback(self._log.request_id, reward=reward)
 
     def _encode(self, _: str) -> Floats:
         return np.asarray(self._vector, dtype=np.float64)
@@ -86,8 +100,10 @@ class ParetoBanditRouter:
         else:
             for name in arms.keys() - self._priced.keys():
                 self._router.register_model(name, speed="balanced", **_prices(arms[name]))
+                self._forced[name] = FORCED_DRAWS
             for name in self._priced.keys() - arms.keys():
                 self._router.bandit.delete_arm(name)
+                self._forced.pop(name, None)
                 del self._router.registry[name]
             for name in arms.keys() & self._priced.keys():
                 if arms[name].price_usd != self._priced[name]:
@@ -111,6 +127,8 @@ class ParetoBanditRouter:
         charged = context.weights.cost_per_usd or context.weights.latency_per_s
         primed = own and width == MINILM and not charged
         tuned = config.BEST_K3_HPARAMS if primed else config.BEST_K3_TABULA_RASA_HPARAMS
+        if not primed:
+            self._forced = {arm.name: FORCED_DRAWS for arm in context.arms}
         ceiling_usd = self._start.trial.ceiling_usd
         pacer = None
         if ceiling_usd is not None:

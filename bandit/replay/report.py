@@ -9,7 +9,7 @@ from bandit.confidence import Interval
 
 from .harness import Outcome
 from .line import Line
-from .scenario import Adoption
+from .scenario import Adoption, mean_of
 from .table import Table
 
 _HEAD = (
@@ -26,7 +26,7 @@ _HEAD = (
     "regr.",
     "ceiling",
 )
-_ADOPTION_HEAD = ("", "adopted after", "first drawn", "share before", "share at the end")
+_ADOPTION_HEAD = ("", "adopted after", "settled after", "first drawn", "share before", "share at the end")
 
 
 def text_of(outcome: Outcome) -> str:
@@ -59,7 +59,10 @@ def json_of(table: Table, outcomes: Sequence[Outcome], run: dict[str, object]) -
 
 
 def _json(outcome: Outcome) -> dict[str, object]:
-    adoptions = {name: {**asdict(one), "mean_step": one.mean_step} for name, one in outcome.adoptions.items()}
+    adoptions = {
+        name: {**asdict(one), "mean_step": one.mean_step, "mean_settled_step": one.mean_settled_step}
+        for name, one in outcome.adoptions.items()
+    }
     return {
         "title": outcome.comparison.trial.title,
         **asdict(outcome.comparison),
@@ -80,16 +83,20 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _fate(name: str, adopted: Adoption) -> tuple[str, ...]:
-    there = [step for step in adopted.steps if step is not None]
-    steps = f"{adopted.mean_step:.0f}" if adopted.mean_step is not None else "never"
-    first = [step for step in adopted.first_drawn if step is not None]
     return (
         name,
-        f"{steps} ({len(there)} of {len(adopted.steps)} seeds)",
-        f"{sum(first) / len(first):.0f}" if first else "never",
+        _steps(adopted.steps),
+        _steps(adopted.settled_steps),
+        _steps(adopted.first_drawn),
         f"{adopted.share_before:.1%}",
         f"{adopted.share_at_end:.1%}",
     )
+
+
+def _steps(steps: Sequence[int | None]) -> str:
+    mean = mean_of(steps)
+    there = len(steps) - steps.count(None)
+    return "never" if mean is None else f"{mean:.0f} ({there} of {len(steps)} seeds)"
 
 
 def _row(line: Line) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 How fast a newcomer is adopted is measured as ParetoBandit's paper does (in its repository,
 experiments/04_model_onboarding, `_compute_sustained_step`): its share among the last 100 decisions, or all since its
 arrival while there are fewer, is at least a tenth for 50 decisions in a row; the step is the first of these 50, counted
-from 1 at its arrival.
+from 1 at its arrival. The paper forces its first 20 draws on the newcomer and does not look before these have left the
+window, so that no step below 121 can be found: `settled_steps` is that figure, `steps` is without the wait.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .stage import Stage
 from .table import Rows, Table
 
 ADOPTED_SHARE, WINDOW, HELD = 0.10, 100, 50
+WASHOUT = 120  # 20 forced draws, and the window that they are in
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Adoption:
     """Of the scenario's model, per router: one entry per seed."""
 
     steps: tuple[int | None, ...]  # until it was adopted; None: never
+    settled_steps: tuple[int | None, ...]  # the same, not looked for before step 121
     first_drawn: tuple[int | None, ...]  # step of its first draw, counted from 1
     share_before: float  # of all draws of the last 200 rounds before the change
     share_at_end: float  # of the last 200 rounds
@@ -101,8 +104,18 @@ class Adoption:
     @property
     def mean_step(self) -> float | None:
         """Over the seeds in which it was adopted."""
-        there = [step for step in self.steps if step is not None]
-        return sum(there) / len(there) if there else None
+        return mean_of(self.steps)
+
+    @property
+    def mean_settled_step(self) -> float | None:
+        """Over the seeds in which it was adopted."""
+        return mean_of(self.settled_steps)
+
+
+def mean_of(steps: Sequence[int | None]) -> float | None:
+    """Of those that are there."""
+    there = [step for step in steps if step is not None]
+    return sum(there) / len(there) if there else None
 
 
 def adoption(table: Table, scenario: Scenario, runs: Sequence[Replay]) -> Adoption:
@@ -112,17 +125,18 @@ def adoption(table: Table, scenario: Scenario, runs: Sequence[Replay]) -> Adopti
     since = [hit[scenario.at :] for hit in hits]
     return Adoption(
         steps=tuple(sustained_step(hit) for hit in since),
+        settled_steps=tuple(sustained_step(hit, WASHOUT) for hit in since),
         first_drawn=tuple(int(np.argmax(hit)) + 1 if hit.any() else None for hit in since),
         share_before=float(np.mean([hit[max(scenario.at - 200, 0) : scenario.at].mean() for hit in hits])),
         share_at_end=float(np.mean([hit[-200:].mean() for hit in since])),
     )
 
 
-def sustained_step(hits: Rows) -> int | None:
-    """The first of `HELD` steps in a row at which the window's share of hits is high enough; None: there is none."""
+def sustained_step(hits: Rows, skipped: int = 0) -> int | None:
+    """The first of `HELD` steps in a row, after those skipped, at which the window's share of hits is high enough."""
     total = np.concatenate([[0], np.cumsum(hits)])
     held = 0
-    for step in range(1, len(hits) + 1):
+    for step in range(skipped + 1, len(hits) + 1):
         start = max(step - WINDOW, 0)
         held = held + 1 if total[step] - total[start] >= ADOPTED_SHARE * (step - start) else 0
         if held == HELD:

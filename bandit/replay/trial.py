@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, log10
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class Trial:
 def default_trials(table: Table) -> tuple[Trial, ...]:
     """Quality alone; and each of cost and latency at one weight.
 
-    The weight is the one at which the best arm is worth its price over the cheapest and no more, to one digit: there a
+    The weight is the one at which the best arm is worth its price over the cheapest and no more, to two digits: there a
     choice by prompt can earn the most over any fixed arm.
     """
     trials = [Trial(Weights())]
@@ -51,5 +50,4 @@ def _even_weight(quality: Floats, charge: Floats) -> float | None:
     if charge[best] <= charge[cheapest] or quality[best] <= quality[cheapest]:
         return None
     weight = float((quality[best] - quality[cheapest]) / (charge[best] - charge[cheapest]))
-    digit = 10.0 ** floor(log10(weight))
-    return round(weight / digit) * digit
+    return float(f"{weight:.1e}")
