@@ -121,12 +121,15 @@ def status(url: Url = None) -> None:
 
 @app.command()
 def evaluate(
-    policy: Annotated[str, typer.Argument(help='A policy, an arm (always that one), or "live": the catalogue\'s.')],
+    policy: Annotated[str, typer.Argument(help='A policy, an arm (always that one), or "live".')],
     days: Annotated[float, typer.Option(help="How many days back.")] = 7.0,
     catalogue: Annotated[Path | None, typer.Option(help="Catalogue file [default: the embedded one].")] = None,
     journal: Annotated[str | None, typer.Option(help="Journal URL [default: the catalogue's].")] = None,
     options: Annotated[str | None, typer.Option(help="Options of the policy, as a JSON object.")] = None,
     reward: Annotated[str, typer.Option(help="utility (by each caller's weights) or quality.")] = "utility",
+    explored_only: Annotated[
+        bool, typer.Option("--explored-only", help="Leave out requests that were drawn without any other chance.")
+    ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers there too.")] = None,
 ) -> None:
     """Say what a policy would have earned last week. The exit status is 1 if the log cannot answer."""
@@ -141,6 +144,7 @@ def evaluate(
         days=days,
         options=options,
         reward=reward,
+        explored_only=explored_only,
         json_path=json_path,
         said_on=sys.stderr,
     )

@@ -31,6 +31,7 @@ def evaluate_days(
     days: float = 7.0,
     options: str | None = None,
     reward: str = "utility",
+    explored_only: bool = False,
     json_path: Path | None = None,
     said_on: TextIO | None = None,
     clock: Callable[[], float] = time.time,
@@ -49,7 +50,15 @@ def evaluate_days(
         name = live if policy == LIVE else policy
         if given is None and name == live:
             given = dict(catalogue.policy.policy_options() if promoted is None else promoted.options)
-        report = evaluate(journal, name, given, since_s=clock() - days * _DAY_S, reward=reward, said_on=said_on)
+        report = evaluate(
+            journal,
+            name,
+            given,
+            since_s=clock() - days * _DAY_S,
+            explored_only=explored_only,
+            reward=reward,
+            said_on=said_on,
+        )
     finally:
         journal.close()
     if json_path is not None:

@@ -38,6 +38,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--until", metavar="TIME", help="the same; requests before this")
     parser.add_argument("--history-s", type=float, help="how far before --since outcomes are learned (default: all)")
     parser.add_argument("--frozen", action="store_true", help="learn what came before --since, and nothing after")
+    parser.add_argument(
+        "--explored-only", action="store_true", help="leave out rounds that the log drew without any other chance"
+    )
     parser.add_argument("--reward", default="utility", choices=KINDS)
     parser.add_argument("--alpha", type=float, default=0.05, help="risk that an interval misses")
     parser.add_argument("--least-effective", type=float, default=LEAST_EFFECTIVE, metavar="ROUNDS")
@@ -53,6 +56,7 @@ def evaluate(
     until_s: float | None = None,
     history_s: float | None = None,
     frozen: bool = False,
+    explored_only: bool = False,
     reward: str = "utility",
     alpha: float = 0.05,
     least_effective: float = LEAST_EFFECTIVE,
@@ -70,7 +74,7 @@ def evaluate(
         raise CannotEvaluate("a frozen policy learns what came before a time; give that time as --since")
     target, kind = target_of(journal, policy, options, frozen=frozen), Reward(reward)
     log = Log(journal, since_s, until_s, history_s)
-    rounds = walk(log, target, kind, progress=_Said(said_on))
+    rounds = walk(log, target, kind, explored_only=explored_only, progress=_Said(said_on))
     return report(
         rounds,
         target.name,
@@ -164,6 +168,7 @@ def _run(given: argparse.Namespace) -> int:
             until_s=until_s,
             history_s=given.history_s,
             frozen=given.frozen,
+            explored_only=given.explored_only,
             reward=given.reward,
             alpha=given.alpha,
             least_effective=given.least_effective,

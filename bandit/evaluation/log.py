@@ -37,6 +37,7 @@ UNREADABLE = "the record cannot be read"
 NO_CHOICE = "only one arm was available (asked for by name, or the others were down)"
 OTHER_ARM = "another arm served than the one drawn"
 NO_QUALITY = "the quality was never measured"
+NOT_EXPLORED = "the log could have drawn nothing else"
 NOT_UNDERSTOOD = "the target cannot decide on such a context"
 
 
@@ -176,14 +177,20 @@ class _Reader:
             return self._position, None
 
 
-def unusable(record: Record) -> str | None:
-    """Why a decided record tells nothing about other choices; None where it does."""
+def unusable(record: Record, *, explored_only: bool = False) -> str | None:
+    """Why a decided record tells nothing about other choices; None where it does.
+
+    `explored_only` leaves out what was drawn without any other chance, such as the rounds of a variant that is fixed on
+    an arm. That is sound where chance gave them to that variant; what the others had to do is then the whole story.
+    """
     if sum(arm.available for arm in record.context.arms) < 2:
         return NO_CHOICE
     if not propensity_describes(record):
         return OTHER_ARM
     if record.quality_is_default:
         return NO_QUALITY
+    if explored_only and record.decision.propensity >= 1 - 1e-9:
+        return NOT_EXPLORED
     return None
 
 

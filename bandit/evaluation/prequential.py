@@ -25,10 +25,16 @@ _REPORTED_EVERY = 500
 
 
 def walk(
-    log: Log, target: Target, reward: Reward, *, seed: int = 0, progress: Progress = lambda done, total: None
+    log: Log,
+    target: Target,
+    reward: Reward,
+    *,
+    explored_only: bool = False,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
 ) -> Rounds:
     """All usable rounds with the target's probabilities. Raises CannotEvaluate if there is none, JournalAway."""
-    walker = _Walker(target, reward, Random(seed), log.first_s)
+    walker = _Walker(target, reward, Random(seed), log.first_s, explored_only)
     for done, event in enumerate(log.events()):
         if done % _REPORTED_EVERY == 0:
             progress(done, len(log))
@@ -42,9 +48,10 @@ def walk(
 
 
 class _Walker:
-    def __init__(self, target: Target, reward: Reward, rng: Random, first_s: float) -> None:
+    def __init__(self, target: Target, reward: Reward, rng: Random, first_s: float, explored_only: bool) -> None:
         self.collector = Collector(reward.kind)
-        self._target, self._reward, self._rng, self._first_s = target, reward, rng, first_s
+        self._target, self._reward, self._rng = target, reward, rng
+        self._first_s, self._explored_only = first_s, explored_only
         self._expected = Expected(reward)
         self._predicts = False  # whether the target does so itself, and no other model has to
 
@@ -60,7 +67,7 @@ class _Walker:
 
     def decide(self, record: Record) -> None:
         excluded = self.collector.excluded
-        reason = unusable(record)
+        reason = unusable(record, explored_only=self._explored_only)
         if reason is not None:
             excluded[reason] += 1
             return

@@ -54,7 +54,8 @@ def refusals(support: Support, target: str, least_effective: float = LEAST_EFFEC
         reasons.append(
             f"{target} puts {support.unsupported:.0%} of its draws on arms that the log never tries in such requests "
             f"({', '.join(support.unsupported_arms)}); what they would have earned is in no log. "
-            "Let the live policy explore (a floor above 0), or test live"
+            "Let what acts explore (a floor above 0), test live, or, if a variant without exploration drew these by "
+            "chance, leave them out (explored only)"
         )
     if support.effective_rounds < least_effective:
         reasons.append(

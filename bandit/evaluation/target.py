@@ -41,7 +41,8 @@ class Target:
             )
         return (
             f"the mean over the rounds of the expected reward of {self.name}, which at each round has learned every "
-            "outcome of the log that was complete by then, whoever drew it"
+            "outcome of the log that was complete by then, whoever drew it (its own draws would have taught it other "
+            "things)"
         )
 
 

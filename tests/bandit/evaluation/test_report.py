@@ -76,6 +76,25 @@ def test_a_log_without_exploration_gets_a_sentence_and_no_number(stubborn_log, t
     assert own.target.valuation.best.value == pytest.approx(own.earned.value)
 
 
+def test_rounds_of_a_variant_without_exploration_can_be_left_out(even_log, tmp_path: Path) -> None:
+    """Half of the requests, by chance, went to a variant that is fixed on an arm."""
+    records = list(even_log.truth.records[:900])
+    for number in range(0, 900, 2):
+        one = records[number]
+        certain = {arm.name: float(arm.name == one.decision.arm) for arm in one.context.arms}
+        records[number] = replace(one, decision=replace(one.decision, propensity=1.0, probabilities=certain))
+    journal = Journal.open(f"sqlite:///{tmp_path}/journal.db")
+    write(journal, records, "mixed")
+    refused = evaluate(journal, "uniform")
+    assert refused.target.valuation is None
+    assert "leave them out (explored only)" in refused.verdict
+    answer = evaluate(journal, "uniform", explored_only=True)
+    assert answer.target.valuation is not None
+    assert answer.used == 450
+    assert dict(answer.excluded) == {"the log could have drawn nothing else": 450}
+    journal.close()
+
+
 def test_too_few_effective_rounds_get_a_sentence_and_no_number(even_log) -> None:
     answer = evaluate(even_log.journal, "flow@full", least_effective=1000)
     assert answer.target.valuation is None
