@@ -276,11 +276,10 @@ def _notes(
     experiment: Experiment, measures: Mapping[str, Measures], ratio: SampleRatio | None, misplaced: int
 ) -> tuple[str, ...]:
     plan, notes = experiment.plan, list[str]()
-    if experiment.since_s is not None and len(experiment.history) > 1:
-        notes.append(
-            f"Counted are decisions since {experiment.since} (event {_since_seq(experiment)}); what was before it is "
-            "left out, as other units were in other variants."
-        )
+    if experiment.since_s is not None:
+        left_out = "; what was before is left out, as other units were in other variants"
+        before = left_out if experiment.counted_after_s is not None else ""
+        notes.append(f"Counted are decisions since {experiment.since} (event {_since_seq(experiment)}){before}.")
     if ratio is not None and ratio.crossed:
         notes.append(f"{ratio.crossed} units were seen in more than one variant; they are counted in each.")
     if ratio is not None and ratio.chi_square_alarm and not ratio.alarm:

@@ -117,7 +117,10 @@ def shadows(experiment: Running) -> tuple[str, ...]:
 
 
 def seen_by(context: Context, plan: Plan, variant: str) -> Context:
-    """The context as the variant's policy sees it: its own weights, where it has some, and its own pool of tiers."""
+    """The context as the variant's policy sees it: its own weights, where it has some, and its own pool of tiers.
+
+    A request that asks for one tier or arm by name is not for kind pools: some variant may have no arm left for it.
+    """
     planned = plan.variant(variant)
     if planned.weights is not None:
         context = replace(context, weights=planned.weights)

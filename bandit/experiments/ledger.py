@@ -76,7 +76,7 @@ class Ledger:
         check_policies(plan)
 
         def body(_connection: Connection, state: LedgerState) -> dict[str, Any]:
-            if plan.experiment_id in state.experiments:
+            if plan.experiment_id in state.experiments or plan.experiment_id in state.unreadable:
                 raise ExperimentRefused(f"there is an experiment {plan.experiment_id} already; choose another id")
             return {"plan": plan_to_json(plan)}
 
@@ -271,6 +271,9 @@ def _state(connection: Connection, seen: LedgerState) -> LedgerState:
 
 
 def _known(state: LedgerState, experiment_id: str) -> Experiment:
+    if experiment_id in state.unreadable:
+        why = state.unreadable[experiment_id]
+        raise UnknownExperiment(f"experiment {experiment_id} is of a version that this one does not read: {why}")
     if experiment_id not in state.experiments:
         known = ", ".join(state.experiments) or "none yet"
         raise UnknownExperiment(f"there is no experiment {shown(experiment_id)}; known: {known}")

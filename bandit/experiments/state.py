@@ -9,14 +9,19 @@ decisions came before an event is told by the decisions that were in the journal
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+
+from bandit.errors import BadPlan
 
 from .assignment import Running, column
 from .design import Plan, plan_from_json
 from .events import CREATED, PROMOTED, RAMPED, ROLLED_BACK, STARTED, STOPPED, VARIANT_STOPPED, Event
 from .shares import Pieces
+
+_log = logging.getLogger(__name__)
 
 
 class LivePolicy(NamedTuple):
@@ -109,9 +114,13 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """All experiments, and the promotions that were not rolled back, the newest last."""
+    """All experiments, and the promotions that were not rolled back, the newest last.
+
+    `unreadable`: experiments whose plan this version does not take, and why; their events mean nothing to it.
+    """
 
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     promotions: tuple[Promotion, ...] = ()
     position: int = 0
     latest_s: float = 0.0  # the latest time that any event has told
@@ -139,12 +148,19 @@ class LedgerState:
 def fold(events: Iterable[Event], state: LedgerState | None = None) -> LedgerState:
     """The state after the events, from the beginning or from an earlier state."""
     state = state or LedgerState()
-    experiments, promotions = dict(state.experiments), list(state.promotions)
+    experiments, unreadable = dict(state.experiments), dict(state.unreadable)
+    promotions = list(state.promotions)
     position, latest_s = state.position, state.latest_s
     for event in events:
         position, latest_s = event.position, max(latest_s, event.at_s)
         if event.kind == CREATED:
-            experiments[event.experiment_id] = _created(event, latest_s)
+            try:
+                experiments[event.experiment_id] = _created(event, latest_s)
+            except BadPlan as error:
+                _log.error("experiment %s is not read: %s", event.experiment_id, error)
+                unreadable[event.experiment_id] = str(error)
+            continue
+        if event.experiment_id in unreadable:
             continue
         experiment = replace(experiments[event.experiment_id], seq=event.seq)
         if event.kind == PROMOTED:
@@ -152,7 +168,7 @@ def fold(events: Iterable[Event], state: LedgerState | None = None) -> LedgerSta
         elif event.kind == ROLLED_BACK:
             promotions = [one for one in promotions if one.experiment_id != event.experiment_id]
         experiments[event.experiment_id] = _STEPS[event.kind](experiment, event, latest_s)
-    return LedgerState(experiments, tuple(promotions), position, latest_s)
+    return LedgerState(experiments, unreadable, tuple(promotions), position, latest_s)
 
 
 def _created(event: Event, at_s: float) -> Experiment:

@@ -428,3 +428,37 @@ def test_journal_of_an_older_version_gets_the_tables_and_the_index(tmp_path: Pat
         assert {"experiment_events", "shadow_decisions", "decisions_variant"} <= names
     assert journal.read_decision(request.decision.decision_id) is not None
     journal.close()
+
+
+def test_experiment_of_another_version_hides_no_other(ledger: Ledger, journal: Journal) -> None:
+    started(ledger, "first", traffic=0.5)
+    started(ledger, "second", traffic=0.5)
+    with journal.write() as connection:
+        query = select(experiment_events.c.body).where(experiment_events.c.position == 1)
+        body = connection.scalar(query) | {"plan": {"experiment_id": "first", "colour": "red"}}
+        statement = text("UPDATE experiment_events SET body = :body WHERE position = 1")
+        connection.execute(statement, {"body": json.dumps(body)})
+    fresh = Ledger(journal)
+    assert [one.experiment_id for one in fresh.running()] == ["second"]
+    with pytest.raises(UnknownExperiment, match="of a version that this one does not read: the plan has 'colour'"):
+        fresh.stop("first", "ann", 20.0, reason="r")
+    with pytest.raises(ExperimentRefused, match="already; choose another"):
+        fresh.create(plan("first"), "ann", 20.0)
+
+
+def test_promotion_of_what_was_changed_since_its_report_is_a_conflict(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the evidence of other weights, or of a variant that was stopped meanwhile, would stand in the event."""
+    started(ledger)
+    real = ledger_module.report
+
+    def report(journal: Journal, experiment_id: str, now_s: float) -> Any:
+        found = real(journal, experiment_id, now_s)
+        Ledger(journal).ramp("exp", "bob", 12.0, weights={"old": 0.9, "new": 0.1})
+        return found
+
+    monkeypatch.setattr(ledger_module, "report", report)
+    with pytest.raises(ExperimentConflict, match="was changed meanwhile"):
+        ledger.promote("exp", "new", "ann", 13.0, force=True)
+    assert ledger.live_policy() is None
