@@ -17,6 +17,7 @@ def test_design_vector_holds_a_constant_and_every_number_at_its_place() -> None:
     x = design_vector(features, 8)
     assert x.shape == (NUMBERS + 8,)
     assert x[0] == 1.0
+    assert list(numeric_slots()) == sorted(features.numeric), "a place must not depend on the order of extraction"
     assert {name: x[slot] for name, slot in numeric_slots().items()} == features.numeric
 
 

@@ -136,6 +136,16 @@ def changed(**head: object) -> dict[str, bytes]:
     return parts | {"head": json.dumps(json.loads(parts["head"]) | head).encode()}
 
 
+def twice() -> dict[str, bytes]:
+    """Two arms whose bytes are all there, under one name."""
+    model = LinearArms(1.0, 2)
+    for arm in ARMS[:2]:
+        model.learn(CONTEXT, arm, 0.75)
+    parts = model.parts()
+    head = json.loads(parts["head"]) | {"names": ["gan@one", "gan@one"]}
+    return parts | {"head": json.dumps(head).encode()}
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -143,7 +153,7 @@ def changed(**head: object) -> dict[str, bytes]:
         changed(dimension=-1),
         changed(dimension=4096),
         changed(dimension="20"),
-        changed(names=["gan@one", "gan@one"], images=[1, 1]),
+        twice(),
         changed(names=[1]),
         changed(images=[0]),
         changed(images=[]),

@@ -87,6 +87,7 @@ def test_a_draw_is_a_turn_whatever_served_in_the_end() -> None:
 
 def test_votes_and_requests_without_a_choice_are_no_turns() -> None:
     one = policy()
+    turns(one, 3)
     one.learn(replace(RECORD, rating=1.0, amends=True))
     one.learn(drawn("gan@one", replace(CONTEXT, arms=ARMS[:1])))
     assert one.decide(CONTEXT, Random(0)).arm == "gan@one"
