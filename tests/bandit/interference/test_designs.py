@@ -104,7 +104,7 @@ def test_pairs_cut_by_the_warm_up_or_the_end_are_left_out() -> None:
     label = switchback_labels(at_s, 10.0, rng())
     value = label.astype(np.float64)
     value[:20] = value[120:] = 100.0  # the pair under the warm-up, and the one that the end cuts
-    found = by_slot(value, label, at_s, 10.0, 0.0, at_s > 15.0, 0.05)
+    found = by_slot(value, label, at_s, 10.0, 0.0, at_s > 5.0, 0.05)
     assert found.difference[0] == pytest.approx(1.0)
 
 
@@ -114,7 +114,7 @@ def test_students_quantile_is_the_published_one(degrees: int, published: float) 
 
 
 def test_too_few_pairs_and_slots_that_cannot_be_are_refused() -> None:
-    at_s = times(100, 1, 60.0)
+    at_s = times(200, 1, 100.0)
     label = switchback_labels(at_s, 10.0, rng())
     with pytest.raises(BadTraffic, match="whole pairs"):
         by_slot(label.astype(float), label, at_s, 10.0, 2.0, at_s >= 0, 0.05)
