@@ -76,6 +76,18 @@ def test_encode_is_the_mean_over_the_tokens_that_are_there(tiny: Path, encoder: 
     assert encoder.encode(prompts) == pytest.approx(pooled_by_hand(tiny, prompts), abs=1e-5)
 
 
+def test_encode_in_bfloat16_gives_vectors_of_length_1_near_those_of_float32(
+    tiny: Path, encoder: SentenceEncoder
+) -> None:
+    half = SentenceEncoder(str(tiny), projection=None, dtype="bfloat16")
+    half.load()
+    found, exact = half.encode(PROMPTS), encoder.encode(PROMPTS)
+    assert half._model.dtype == torch.bfloat16
+    assert found.dtype == np.float32
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+    assert (found * exact).sum(1).min() > 0.999
+
+
 def test_encode_keeps_the_callers_order_over_many_chunks(encoder: SentenceEncoder) -> None:
     prompts = ["cat " * (1 + (7 * i) % 90) + "dog" * (i % 2) for i in range(75)]
     together = encoder.encode(prompts)
@@ -159,9 +171,10 @@ def test_load_refuses_a_model_of_another_width(tmp_path: Path, tiny: Path) -> No
         ({"model": "/nowhere/at/all"}, "no such folder"),
         ({"model": "sentence-transformers/all-MiniLM-L6-v2"}, "revision"),
         ({"model": "sentence-transformers/all-MiniLM-L6-v2", "revision": "main"}, "40 hexadecimal"),
+        ({"dtype": "int8"}, "dtype 'int8' is unknown"),
     ],
 )
-def test_load_refuses_a_source_that_is_no_folder_and_no_pinned_hub_id(given: dict[str, Any], said: str) -> None:
+def test_a_source_or_dtype_that_cannot_be_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ModelNotLoadable, match=said):
         SentenceEncoder(**given).load()
 
@@ -195,6 +208,16 @@ def test_minilm_gives_every_text_128_numbers_alone_as_in_a_batch(minilm: Sentenc
     assert np.isfinite(together).all()
     for prompt, row in zip(PROMPTS, together, strict=True):
         assert minilm.encode([prompt])[0] == pytest.approx(row, abs=1e-5)
+
+
+@needs_weights
+def test_minilm_in_bfloat16_passes_the_probe_and_is_near(minilm: SentenceEncoder) -> None:
+    half = SentenceEncoder(dtype="bfloat16")
+    half.load()
+    found = half.encode(PROMPTS)
+    assert found == pytest.approx(minilm.encode(PROMPTS), abs=5e-3)
+    for prompt, row in zip(PROMPTS, found, strict=True):
+        assert half.encode([prompt])[0] == pytest.approx(row, abs=5e-3)
 
 
 @needs_weights
