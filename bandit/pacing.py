@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Shares = Callable[[Floats, Floats, tuple[str, ...]], Floats]  # utilities and costs [N, K], -inf where absent -> [N, K]
 
 WINDOW = 256  # decisions
-HORIZON = 50.0  # decisions within which a debt is to be paid back
+HORIZON = 30.0  # decisions within which a debt is to be paid back
 EVERY = 8  # records between two solutions
 _HALVINGS = 28  # of a range of twelve decades: one part in a hundred thousand
 _MOST_GAP_S = 60.0  # an idle night does not save up money for the morning

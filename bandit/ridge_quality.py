@@ -1,7 +1,7 @@
 """Quality by ridge regression on a prompt's vector: see `ridge.py` for what arms share.
 
-The vector is the sentence encoder's, if the schema has one, with the numbers of the words schema beside it; tokens are
-hashed into `buckets`, none by default where there is an encoder's vector.
+The vector is the sentence encoder's where the schema has one, alone: on tables of others, numbers and hashed words
+beside it taught less than they cost in noise. Without an encoder it is made of those, tokens hashed into `buckets`.
 """
 
 from __future__ import annotations
@@ -55,4 +55,6 @@ class RidgeQuality:
         return model
 
     def _vector(self, features: PromptFeatures) -> NDArray[np.float64]:
+        if features.vector:
+            return np.array(features.vector)
         return design_vector(features, self._buckets)[1:]  # without the constant: arms have means of their own
