@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -89,9 +90,13 @@ def test_progress_on_a_terminal_is_one_line(even_log) -> None:
     assert terminal.getvalue() == "\r2999 of 2999 events (100%)\n"
 
 
-def test_times_are_iso_8601_in_utc_or_unix_seconds() -> None:
+def test_times_are_iso_8601_in_utc_or_unix_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
     assert time_from(None, "since") is None
     assert time_from("1700000000", "since") == START_S
     assert time_from("2023-11-14T22:13:20", "since") == time_from("2023-11-14T23:13:20+01:00", "since") == START_S
     with pytest.raises(CannotEvaluate, match="--until '14:00 sharp' is no time; give 2026"):
         time_from("14:00 sharp", "until")
+    monkeypatch.undo()
+    time.tzset()
