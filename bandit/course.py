@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .features import DEFAULT_SCHEMA
 from .policies import build
 from .policy import Policy
 
@@ -27,6 +28,11 @@ class CoursePlan:
     def __call__(self) -> Policy:
         """The policy with nothing learned. Raises UnknownPolicy."""
         return build(self.policy, self.options)
+
+    @property
+    def features_schema(self) -> str:
+        """Of the records that the policy understands."""
+        return str(self.options.get("features_schema", DEFAULT_SCHEMA))
 
     def learns(self, variant: str | None) -> bool:
         """Whether records of this variant are for this course. Of the record alone, so a fold depends on joins only."""

@@ -39,10 +39,11 @@ class Fold:
     def __init__(self, make_policy: MakePolicy, features_schema: str, learns: Learns | None = None) -> None:
         """`make_policy` builds the policy with nothing learned; `features_schema` is the one that it understands.
 
-        `learns` chooses records by their variant alone; what it leaves out moves the position and nothing else.
+        `learns` chooses records by their variant alone; what it leaves out moves the position and nothing else. With
+        it, records of another schema are left out too, as a variant's with other features; without it they are refused.
         """
         self._make_policy = make_policy
-        self._features_schema = features_schema
+        self.features_schema = features_schema
         self._learns = learns
         self._last: Record | None = None  # the newest that was learned: its context is what a state is tried on
         self.policy = make_policy()
@@ -99,8 +100,10 @@ class Fold:
             if record is None:
                 return None
             schema = record.context.features.schema
-            if schema != self._features_schema:
-                return f"its features are {schema}, this policy learns from {self._features_schema}"
+            if schema != self.features_schema:
+                if self._learns is not None:
+                    return None
+                return f"its features are {schema}, this policy learns from {self.features_schema}"
             self.policy.learn(record)
         except (BadRecord, BadRow) as error:
             return str(error)

@@ -82,7 +82,8 @@ class Learner:
     ) -> None:
         """`policies`: snapshot name to a function that builds the policy with nothing learned, or to a course's plan.
 
-        `holder` names this process and no other. Records with features of another schema are not learned.
+        `holder` names this process and no other. Records with features of another schema are not learned;
+        `features_schema` is that of policies that are given as functions, a plan has its own.
         """
         self._journal = journal
         self._policies = dict(policies)
@@ -189,8 +190,11 @@ class Learner:
 
     def _course(self, name: str, plan: MakePolicy | CoursePlan) -> _Course:
         """From the newest snapshot that the policy takes, or from the very first join."""
-        fold = Fold(plan, self._features_schema, plan.learns if isinstance(plan, CoursePlan) else None)
-        for snapshot in self._snapshots.good(name, features_schema=self._features_schema):
+        if isinstance(plan, CoursePlan):
+            fold = Fold(plan, plan.features_schema, plan.learns)
+        else:
+            fold = Fold(plan, self._features_schema)
+        for snapshot in self._snapshots.good(name, features_schema=fold.features_schema):
             try:
                 fold.restore(snapshot.payload, snapshot.position)
             except BadState as error:
@@ -292,7 +296,7 @@ class Learner:
             lease,
             policy=name,
             position=course.fold.position,
-            features_schema=self._features_schema,
+            features_schema=course.fold.features_schema,
             payload=payload,
             created_at_s=now_s,
             check=course.fold.check,

@@ -46,20 +46,19 @@ def newest_position(connection: Connection) -> int:
 
 
 def append_event(connection: Connection, event: Event) -> None:
-    """Raises ExperimentConflict if somebody else's event has this position or seq."""
+    """Raises ExperimentConflict, which must end the transaction, if somebody else's event has this position or seq."""
     try:
-        with connection.begin_nested():
-            connection.execute(
-                insert(experiment_events).values(
-                    position=event.position,
-                    experiment_id=event.experiment_id,
-                    seq=event.seq,
-                    at_s=event.at_s,
-                    kind=event.kind,
-                    actor=event.actor,
-                    body=dict(event.body),
-                )
+        connection.execute(
+            insert(experiment_events).values(
+                position=event.position,
+                experiment_id=event.experiment_id,
+                seq=event.seq,
+                at_s=event.at_s,
+                kind=event.kind,
+                actor=event.actor,
+                body=dict(event.body),
             )
+        )
     except IntegrityError as error:
         raise ExperimentConflict(
             f"while {event.actor} wrote '{event.kind}' for experiment {event.experiment_id}, another change of an "

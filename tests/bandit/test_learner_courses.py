@@ -174,3 +174,14 @@ def test_course_of_an_unknown_policy_stops_no_other(journal: Journal, caplog: py
     with caplog.at_level(logging.ERROR):
         assert finish(subject, START_S + 100).positions == {"all": 20}
     assert "there is no policy 'no-such-policy'" in caplog.text
+
+
+def test_each_plan_learns_the_records_of_its_own_features_and_refuses_no_others(journal: Journal) -> None:
+    append(journal, 0, 30)
+    other = CoursePlan("vowpal", {"bits": 10, "features_schema": "words-1+minilm-1"})
+    subject = learner(journal, {"all": ALL, "exp:x": other})
+    report = finish(subject, START_S + 100)
+    subject.stop(START_S + 100)
+    assert report.refused_records == 0
+    assert newest(journal, "exp:x") == (30, other().state())
+    assert Snapshots(journal).newest("exp:x", features_schema="words-1+minilm-1") is not None

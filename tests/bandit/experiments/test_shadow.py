@@ -118,8 +118,8 @@ def test_decision_for_other_arms_is_left_out(world: Any, told: Any) -> None:
     assert (found.rounds, found.value) == (0, None)
 
 
-def test_apprentice_takes_over_once_it_is_worth_it_and_only_once(world: Any, told: Any) -> None:
-    world.start(kind="apprentice", takeover=0.95, least_units=100)
+def test_apprentice_takes_over_once_it_is_known_to_be_worth_it_and_only_once(world: Any, told: Any) -> None:
+    world.start(kind="apprentice", takeover=0.95, least_units=40)
     ask(world, told, 60, GOOD)
     assert supervise(world.journal, world.now_s) == []
     with pytest.raises(NoEvidence, match="not yet: new is worth"):
@@ -131,6 +131,13 @@ def test_apprentice_takes_over_once_it_is_worth_it_and_only_once(world: Any, tol
     event = world.ledger.events("exp")[-1]
     assert (event.kind, event.actor, event.body["forced"]) == ("promoted", "supervisor", False)
     assert supervise(world.journal, world.now_s) == []
+
+
+def test_apprentice_with_too_few_decisions_does_not_take_over(world: Any, told: Any) -> None:
+    world.start(kind="apprentice", takeover=0.5, least_units=1600)
+    ask(world, told, 1500, GOOD)
+    assert supervise(world.journal, world.now_s) == []
+    assert "1500 decisions, needed 1600" in report(world.journal, "exp", world.now_s).verdict
 
 
 def test_apprentice_that_is_worse_does_not_take_over(world: Any, told: Any) -> None:
