@@ -101,7 +101,7 @@ def image_request(body: Mapping[str, Any], offer: Offer) -> ImageRequest:
         if not any(value == option and type(value) is type(option) for option in allowed):
             options = "".join(f" or {shown(option)}" for option in allowed)
             raise bad_value(name, f"{name} is not served here: leave it out{options}, not {shown(value)}.")
-    _check_names(given, tuple(ImageRequest.model_fields), tuple(_NOT_SERVED))
+    check_names(given, tuple(ImageRequest.model_fields), tuple(_NOT_SERVED))
     _check_text(given, "prompt", required=True)
     for name in ("user", "safety_identifier"):
         _check_text(given, name)
@@ -122,7 +122,7 @@ def image_request(body: Mapping[str, Any], offer: Offer) -> ImageRequest:
 
 def feedback_request(body: Mapping[str, Any]) -> FeedbackRequest:
     """Check a body. Raises Refusal."""
-    _check_names(body, tuple(FeedbackRequest.model_fields))
+    check_names(body, tuple(FeedbackRequest.model_fields))
     rating = body.get("rating")
     if isinstance(rating, bool) or not isinstance(rating, int | float):
         raise bad_value("rating", f"rating must be a number from 0 (bad) to 1 (good), not {shown(rating)}.")
@@ -131,6 +131,15 @@ def feedback_request(body: Mapping[str, Any]) -> FeedbackRequest:
     _check_text(body, "decision_id", required=True)
     _check_text(body, "user")
     return _validated(FeedbackRequest, {**body, "rating": float(rating)})
+
+
+def checked_body(kind: type[_Body], body: Mapping[str, Any]) -> _Body:
+    """Check a body that has nothing of its own to say beside its fields. Raises Refusal."""
+    check_names(body, tuple(kind.model_fields))
+    for name, field in kind.model_fields.items():
+        if field.annotation is str or isinstance(body.get(name), str):
+            _check_text(body, name, required=field.is_required())
+    return _validated(kind, {name: value for name, value in body.items() if value is not None})
 
 
 def timeout_s(header: str | None, limit_s: float) -> float:
@@ -153,7 +162,8 @@ def timeout_s(header: str | None, limit_s: float) -> float:
     return min(limit_s, asked_s - min(0.5, 0.1 + asked_s / 10))
 
 
-def _check_names(given: Mapping[str, Any], known: tuple[str, ...], tolerated: tuple[str, ...] = ()) -> None:
+def check_names(given: Mapping[str, Any], known: tuple[str, ...], tolerated: tuple[str, ...] = ()) -> None:
+    """Refuse what nobody reads, with the name that was perhaps meant. Raises Refusal."""
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name[:64], known + tolerated, n=1)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve import Application
 
+from .admin import admin_of, is_loopback
 from .catalogue import Catalogue, TierEntry, load_catalogue
 from .gateway_app import GatewayPlace, GatewayReplica
 from .journal_file import make_private
@@ -83,17 +84,20 @@ def tier(arguments: Arguments) -> Application:
 
 
 def applications(catalogue: Catalogue, settings: Settings) -> Mapping[str, Deployable]:
-    """All of them by name, those that take longest to start first."""
+    """All of them by name, those that take longest to start first, for a Serve that listens where `settings` say."""
     return {
         **{tier_application(entry.name): Deployable(tier_application_of(entry)) for entry in catalogue.tiers},
         SCORER: Deployable(scorer_application(catalogue)),
-        GATEWAY: Deployable(gateway_application(catalogue, settings), "/"),
+        GATEWAY: Deployable(gateway_application(catalogue, settings, open_on_loopback=is_loopback(settings.host)), "/"),
         LEARNER: Deployable(learner_application(catalogue, settings)),
     }
 
 
-def gateway_application(catalogue: Catalogue, settings: Settings) -> Application:
-    """See `gateway`."""
+def gateway_application(catalogue: Catalogue, settings: Settings, *, open_on_loopback: bool = False) -> Application:
+    """See `gateway`. `open_on_loopback`: Serve is known to listen on a loopback address only.
+
+    From Serve's YAML it is not known: there an operator's routes need the admin key.
+    """
     url = _private_journal_url(catalogue, settings)
     limits = catalogue.gateway
     place = GatewayPlace(
@@ -101,6 +105,7 @@ def gateway_application(catalogue: Catalogue, settings: Settings) -> Application
         salt=settings.salt.encode() if settings.salt else salt_beside(url),
         keep_prompts=settings.keep_prompts,
         body_limit_bytes=limits.max_body_bytes,
+        admin=admin_of(settings.admin_key, open_on_loopback=open_on_loopback),
     )
     # The gateway counts and refuses by itself, in OpenAI's shape; Serve's limit answers in plain text: it lies above.
     above = 2 * (limits.max_ongoing_requests + limits.max_queued_requests) + 100

@@ -27,8 +27,10 @@ from bandit.journal import Journal
 from bandit.journal_writer import JournalWriter
 from bandit.snapshots import Snapshots
 
+from .admin import Admin
 from .catalogue import Catalogue
 from .deciding import catalogue_policy
+from .experiments_api import ExperimentsApi
 from .experiments_deciding import Deciders
 from .experiments_shadows import EVERY_S as SHADOWS_EVERY_S
 from .experiments_shadows import ShadowLog
@@ -54,6 +56,7 @@ class GatewayPlace:
     salt: bytes
     keep_prompts: bool
     body_limit_bytes: int
+    admin: Admin
 
 
 class GatewayReplica:
@@ -69,6 +72,7 @@ class GatewayReplica:
         self._shadow_log = ShadowLog(self._journal)
         self._watches: tuple[Watch, ...] = ()
         self._gateway: Gateway | None = None
+        self._experiments: ExperimentsApi | None = None
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take a catalogue. Requests that already run end with the one they began with."""
@@ -94,6 +98,7 @@ class GatewayReplica:
         except JournalAway as error:
             logger.warning("experiments are not known yet: %s", error)
         self._gateway = Gateway(catalogue, self._journal, self._recorder, deciders, board, calls, ScorerHandle())
+        self._experiments = ExperimentsApi(self._journal, self._ledger, live, catalogue.arms(), experiments)
         self._watches = (
             Watch("experiments", experiments, EXPERIMENTS_EVERY_S),
             Watch("shadows", self._shadow_log.flush, SHADOWS_EVERY_S),
@@ -101,11 +106,15 @@ class GatewayReplica:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return http_app(self._in_use, self._place.body_limit_bytes)
+        return http_app(self._in_use, self._experiments_in_use, self._place.admin, self._place.body_limit_bytes)
 
     def _in_use(self) -> Gateway:
         assert self._gateway is not None, "Serve calls reconfigure before it sends requests"
         return self._gateway
+
+    def _experiments_in_use(self) -> ExperimentsApi:
+        assert self._experiments is not None, "as above"
+        return self._experiments
 
     def _stop_watches(self) -> None:
         for watch in self._watches:

@@ -1,4 +1,7 @@
-"""The routes of the HTTP API and their errors, all in OpenAI's shape. What they do is `gateway.py`."""
+"""The routes of the HTTP API and their errors, all in OpenAI's shape. What they do is `gateway.py`.
+
+Those of experiments are in `experiments_http.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bandit.errors import JournalAway
 
+from .admin import Admin
 from .api import FeedbackRequest, ImageRequest
 from .body import BodyLimit, read_json
+from .experiments_api import ExperimentsApi
+from .experiments_http import experiments_router
 from .gateway import Gateway
 from .openai_errors import Refusal, unavailable
 
 logger = logging.getLogger("ray.serve")
 
 
-def http_app(gateway: Callable[[], Gateway], body_limit_bytes: int) -> FastAPI:
-    """The ASGI app. `gateway` gives the one in use, which may be replaced while requests run."""
+def http_app(
+    gateway: Callable[[], Gateway], experiments: Callable[[], ExperimentsApi], admin: Admin, body_limit_bytes: int
+) -> FastAPI:
+    """The ASGI app. `gateway` and `experiments` give what is in use, which may be replaced while requests run."""
     app = FastAPI(title="Switchboard", version="1", docs_url=None, redoc_url=None)  # their pages load scripts from afar
 
     @app.post("/v1/images/generations", response_model=None, openapi_extra=_takes(ImageRequest))
@@ -57,6 +65,8 @@ def http_app(gateway: Callable[[], Gateway], body_limit_bytes: int) -> FastAPI:
     async def health() -> Response:
         up, body = await gateway().health()
         return JSONResponse(body, status_code=200 if up else 503)
+
+    app.include_router(experiments_router(experiments, admin))
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:

@@ -1,6 +1,7 @@
-"""The learner as a Serve application: one replica, one thread that folds the journal. Its state is the journal's.
+"""The learner as a Serve application: one replica, a thread that folds the journal, and one that guards experiments.
 
-Serve may run two replicas for a moment; the lease in the journal lets one of them write.
+All state is the journal's. Serve may run two replicas for a moment; the lease in the journal lets one of them write.
+The guard reads every decision of an experiment, which may take long, and may fail: learning does not wait for it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import os
 import secrets
 import socket
 import threading
-from functools import partial
+import time
 
-from bandit.features import SCHEMAS
+from bandit.experiments.supervisor import Supervisor
 from bandit.journal import Journal
-from bandit.learner import Learner, LearnerSettings
+from bandit.learner import LearnerSettings
 from bandit.learner_loop import run
 
 from .catalogue import Catalogue
-from .deciding import build_policy
+from .deciding import catalogue_policy
+from .experiments_learning import ExperimentLearner
+from .watch import Watch
 
 logger = logging.getLogger("ray.serve")
 
 _STOP_WAIT_S = 10.0  # for a last snapshot
+_SUPERVISE_EVERY_S = 1.0  # it keeps its own, slower pace
 
 
 class LearnerReplica:
@@ -31,11 +35,11 @@ class LearnerReplica:
     def __init__(self, catalogue_json: str, journal_url: str) -> None:
         catalogue = Catalogue.model_validate_json(catalogue_json)
         learning = catalogue.learning
-        learner = Learner(
-            Journal.open(journal_url),
-            {catalogue.policy.name: partial(build_policy, catalogue.policy)},
+        journal = Journal.open(journal_url)
+        learner = ExperimentLearner(
+            journal,
+            catalogue_policy(catalogue.policy),
             holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-            features_schema=SCHEMAS[-1],
             settings=LearnerSettings(
                 join_window_s=learning.join_window_s,
                 default_quality=learning.default_quality,
@@ -47,6 +51,8 @@ class LearnerReplica:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=run, args=(learner, self._stop), name="learner", daemon=True)
         self._thread.start()
+        supervisor = Supervisor(journal)
+        self._guard = Watch("supervisor", lambda: _supervise(learner, supervisor), _SUPERVISE_EVERY_S)
 
     def check_health(self) -> None:
         """Serve replaces this replica when its thread has ended; the next one goes on from the journal."""
@@ -55,5 +61,11 @@ class LearnerReplica:
 
     def __del__(self) -> None:
         if hasattr(self, "_thread"):
+            self._guard.stop()
             self._stop.set()
             self._thread.join(_STOP_WAIT_S)
+
+
+def _supervise(learner: ExperimentLearner, supervisor: Supervisor) -> None:
+    if learner.leads:
+        supervisor.step(time.time())

@@ -6,6 +6,9 @@
     SWITCHBOARD_URL                where `generate`, `status` ask   http://127.0.0.1:8000
     SWITCHBOARD_KEEP_PROMPTS       1: raw prompts go to the journal 0: counts, and keyed hashes of prompt and words
     SWITCHBOARD_SALT               salt of those hashes             kept in a file beside a SQLite journal
+    SWITCHBOARD_ADMIN_KEY          who has it changes experiments   only this machine may, if `up` listens on loopback
+
+An admin key has at least 16 characters; take 128 random bits: python -c 'import secrets; print(secrets.token_hex(16))'
 
 Replicas get these as values from `app.py`; only a process that somebody started by hand reads them.
 """
@@ -26,7 +29,11 @@ from sqlalchemy.exc import ArgumentError
 from .errors import BadSettings
 
 _PREFIX = "SWITCHBOARD_"
-_SECRET = frozenset({"journal_url", "salt", "url"})  # a URL may hold a password: none is ever shown
+_SECRET = frozenset({"admin_key", "journal_url", "salt", "url"})  # a URL may hold a password: none is ever shown
+_BAD_ADMIN_KEY = (
+    "SWITCHBOARD_ADMIN_KEY cannot be used: it must have 16 to 200 printable ASCII characters and no space. Make one "
+    "with python -c 'import secrets; print(secrets.token_hex(16))'"
+)
 
 
 class Settings(BaseModel):
@@ -41,6 +48,7 @@ class Settings(BaseModel):
     url: str = "http://127.0.0.1:8000"
     keep_prompts: bool = False
     salt: str | None = None  # None: `salt_beside` keeps one beside a SQLite journal
+    admin_key: Annotated[str | None, Field(pattern=r"^[!-~]{16,200}$", repr=False)] = None
 
 
 def from_environment(environ: Mapping[str, str] | None = None, **given: object) -> Settings:
@@ -55,6 +63,8 @@ def from_environment(environ: Mapping[str, str] | None = None, **given: object) 
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
+        if name == "admin_key":
+            raise BadSettings(_BAD_ADMIN_KEY) from None  # the error's own text shows the key
         given_value = "not usable" if name in _SECRET else repr(first["input"])
         raise BadSettings(f"{_PREFIX}{name.upper()} is {given_value}: {first['msg']}") from error
 

@@ -171,7 +171,9 @@ def _spawn(module: str, told: str, *kept_fds: int, capture: bool = False) -> sub
 
 def _environment() -> dict[str, str]:
     """This process's, with what Ray reads while it is imported, whatever the shell says."""
-    kept = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN_PATH"}
+    # The child is told the settings; what Ray starts, classes from elsewhere included, has no business with the key.
+    dropped = ("RAY_AUTH_TOKEN_PATH", "SWITCHBOARD_ADMIN_KEY")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # of our own: Ray's would stay in ~/.ray

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from fastapi import FastAPI
 from ray.exceptions import RayActorError
 
 from bandit.experiments.design import plan_from_json
@@ -22,8 +23,10 @@ from bandit.policies import build
 from bandit.snapshots import Snapshots
 from replicas.fake import FakeScorer, FakeTier
 from replicas.tier import GenerationRequest
+from serve.admin import Admin
 from serve.catalogue import Catalogue, parse_catalogue
 from serve.deciding import Decider, build_policy, catalogue_policy
+from serve.experiments_api import ExperimentsApi
 from serve.experiments_deciding import Deciders
 from serve.experiments_shadows import ShadowLog
 from serve.experiments_watch import ExperimentsLook
@@ -98,16 +101,21 @@ class Setting:
         self.shadow_log = ShadowLog(self.journal)
         live = catalogue_policy(self.catalogue.policy)
         self.live = live
-        decider = Decider(build_policy(self.catalogue.policy), build("uniform"), Random(5))
+        fallback = self.catalogue.policy.fallback
+        decider = Decider(build_policy(self.catalogue.policy), build(fallback), Random(5))
         self.deciders = Deciders(decider, self.shadow_log.add, Random(6))
         self.look = ExperimentsLook(
-            self.ledger, Snapshots(self.journal), live, "uniform", self.deciders, actor="gateway test"
+            self.ledger, Snapshots(self.journal), live, fallback, self.deciders, actor="gateway test"
         )
         self.recorder = Recorder(self.writer, b"salt", wait_s=10.0)
         self.gateway = Gateway(
             self.catalogue, self.journal, self.recorder, self.deciders, self.board, self.tiers, self._score
         )
-        self.app = http_app(lambda: self.gateway, 100_000)
+        self.experiments = ExperimentsApi(self.journal, self.ledger, live, self.catalogue.arms(), self.look)
+        self.app = self.app_for(Admin(open_on_loopback=True))
+
+    def app_for(self, admin: Admin) -> FastAPI:
+        return http_app(lambda: self.gateway, lambda: self.experiments, admin, 100_000)
 
     async def _score(self, images: Sequence[np.ndarray], prompt: str) -> Sequence[float]:
         return [float(score) for score in self.scorer.score(np.stack(images), [prompt] * len(images))]
@@ -117,7 +125,7 @@ class Setting:
 
     async def arequest(self, method: str, path: str, **options: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.request(method, path, **options)
 
     def generate(self, **body: Any) -> httpx.Response:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def test_from_environment_never_shows_a_password() -> None:
     with pytest.raises(BadSettings, match="SWITCHBOARD_JOURNAL_URL") as caught:
         from_environment({}, journal_url=b"postgresql://me:sekret@h/\xff")
     assert "sekret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["short-sekret", "x" * 15, "sekret with spaces in it", "sekret" * 40, "sekretsekretsekr\u00e9t"]
+)
+def test_from_environment_refuses_a_weak_admin_key_and_shows_none(key: str) -> None:
+    with pytest.raises(BadSettings, match="SWITCHBOARD_ADMIN_KEY cannot be used") as caught:
+        from_environment({"SWITCHBOARD_ADMIN_KEY": key})
+    shown = "".join(traceback.format_exception(caught.value))
+    assert key not in shown
+
+
+def test_from_environment_keeps_the_admin_key_out_of_what_is_printed() -> None:
+    settings = from_environment({"SWITCHBOARD_ADMIN_KEY": "sekretsekretsekret"})
+    assert settings.admin_key == "sekretsekretsekret"
+    assert "sekret" not in repr(settings)
+    assert "sekret" not in str(settings)
 
 
 def test_salt_beside_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -1,0 +1,304 @@
+"""The routes of experiments: what they take, answer and refuse."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import httpx
+import pytest
+
+from serve.admin import Admin, admin_of
+from tests.serve.in_process_gateway import Setting, error_of
+
+PLAN: dict[str, Any] = {
+    "experiment_id": "exp-1",
+    "hypothesis": "the large tier is worth its price",
+    "control": "a",
+    "variants": [
+        {"name": "a", "policy": "uniform"},
+        {"name": "b", "policy": "fixed", "options": {"arm": "large@full"}},
+    ],
+}
+
+
+def post(setting: Setting, path: str, body: Any = None, **options: Any) -> httpx.Response:
+    return setting.request("POST", f"/v1/experiments{path}", json={} if body is None else body, **options)
+
+
+def get(setting: Setting, path: str = "") -> httpx.Response:
+    return setting.request("GET", f"/v1/experiments{path}")
+
+
+def created(setting: Setting, *commands: tuple[str, dict[str, Any]]) -> None:
+    assert post(setting, "", PLAN).status_code == 201
+    for name, body in commands:
+        response = post(setting, f"/exp-1/{name}", body)
+        assert response.status_code == 200, response.text
+
+
+def test_an_experiment_goes_all_the_way(setting: Setting) -> None:
+    response = post(setting, "", PLAN, headers={"x-switchboard-actor": "alice"})
+    assert response.status_code == 201
+    told = response.json()
+    assert (told["object"], told["status"], told["weights"]) == ("experiment", "created", {"a": 0.5, "b": 0.5})
+    assert told["plan"]["hypothesis"] == PLAN["hypothesis"]
+
+    assert post(setting, "/exp-1/start").json()["status"] == "running"
+    assert setting.generate(user="u").json()["switchboard"]["variant"]  # seen at once, without a look of the watch
+    ramped = post(setting, "/exp-1/ramp", {"traffic": 0.5, "weights": {"a": 0.9, "b": 0.1}}).json()
+    assert (ramped["traffic"], ramped["weights"]) == (0.5, {"a": 0.9, "b": 0.1})
+    assert ramped["counted_since"] == "its weights were changed"
+    stopped = post(setting, "/exp-1/stop", {"reason": "seen enough"}).json()
+    assert (stopped["status"], stopped["ended"]["reason"]) == ("stopped", "seen enough")
+    assert post(setting, "/exp-1/promote", {"variant": "b", "force": True}).json()["promoted"] == "b"
+    assert setting.generate().json()["switchboard"]["promoted_by"] == "exp-1"
+    listed = get(setting).json()
+    assert [(one["experiment_id"], one["status"]) for one in listed["data"]] == [("exp-1", "promoted")]
+    assert listed["live_policy"] == {"name": "fixed", "options": {"arm": "large@full"}, "promoted_by": "exp-1"}
+    assert post(setting, "/exp-1/rollback", {"reason": "too dear"}).json()["status"] == "rolled_back"
+    assert get(setting).json()["live_policy"]["promoted_by"] is None
+
+    events = get(setting, "/exp-1").json()["events"]
+    assert [(one["kind"], one["actor"]) for one in events] == [
+        ("created", "alice"),
+        ("started", "operator"),
+        ("ramped", "operator"),
+        ("stopped", "operator"),
+        ("promoted", "operator"),
+        ("rolled_back", "operator"),
+    ]
+    assert events[4]["forced"] is True
+    assert "nobody has won" in events[4]["evidence"]
+    json.dumps(events)
+
+
+def test_one_variant_is_stopped_and_the_others_go_on(setting: Setting) -> None:
+    three = {**PLAN, "variants": [*PLAN["variants"], {"name": "c", "policy": "round_robin"}]}
+    assert post(setting, "", three).status_code == 201
+    post(setting, "/exp-1/start")
+    told = post(setting, "/exp-1/stop", {"variant": "c", "reason": "a typo"}).json()
+    assert (told["status"], told["stopped_variants"]["c"]["reason"]) == ("running", "a typo")
+    again = post(setting, "/exp-1/stop", {"variant": "c", "reason": "again"})
+    assert "a typo" in error_of(again, 409)["message"]
+
+
+def test_a_report_shows_every_variant_and_a_sentence(setting: Setting) -> None:
+    created(setting, ("start", {}))
+    for number in range(6):
+        setting.generate(user=f"user {number}")
+    told = get(setting, "/exp-1/report").json()
+    assert told["object"] == "experiment.report"
+    assert sum(one["exposures"] for one in told["variants"]) == 6
+    assert [one["name"] for one in told["variants"]] == ["a", "b"]
+    assert told["winner"] is None
+    assert "nobody has won" in told["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "words"),
+    [
+        ({"experiment_id": "No Name"}, "experiment_id", "allowed"),
+        ({"hypothesis": ""}, "hypothesis", "say"),
+        ({"hypothesis": None}, "hypothesis", "needs one"),
+        ({"traffic": 2}, "traffic", "allowed"),
+        ({"alpha": "x"}, "alpha", "allowed"),
+        ({"kind": "lottery"}, "kind", "switchback"),
+        ({"control": "z"}, "control", "a, b"),
+        ({"variants": []}, "variants", "2 to 20"),
+        ({"variants": [{"name": "a", "policy": "uniform"}] * 2}, "variants", "twice"),
+        ({"variants": "ab"}, "variants", "a list"),
+        ({"surprise": 1}, "surprise", "Unknown field"),
+        ({"variants": [{"name": "a", "policy": "uniform", "surprise": 1}] * 2}, "variants", "nobody reads"),
+        ({"guardrails": [{"metric": "beauty", "limit": "bound", "value": 1}]}, "guardrails", "error_rate"),
+    ],
+)
+def test_create_refuses_a_bad_plan_and_stores_nothing(
+    refusing: Setting, change: dict[str, Any], param: str, words: str
+) -> None:
+    error = error_of(post(refusing, "", {**PLAN, **change}), 400)
+    assert words in error["message"]
+    assert (error["code"], error["param"]) == ("unknown_parameter" if param == "surprise" else "invalid_plan", param)
+    assert get(refusing).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"policy": "oracle"}, "known:"),
+        ({"policy": "uniform", "options": {"speed": 1}}, "no option"),
+        ({"policy": "factored", "options": {"floor": 7}}, "floor"),
+        ({"policy": "fixed", "options": {"arm": "gone@fast"}}, "small@fast"),
+        ({"policy": "uniform", "weight": 0.7}, "add up to"),
+    ],
+)
+def test_create_refuses_a_variant_that_cannot_decide_here(
+    refusing: Setting, variant: dict[str, Any], words: str
+) -> None:
+    plan = {**PLAN, "variants": [{"name": "a", "policy": "uniform", "weight": 0.5}, {"name": "b", **variant}]}
+    if "weight" not in variant:
+        del plan["variants"][0]["weight"]
+    error = error_of(post(refusing, "", plan), 400)
+    assert (error["code"], error["param"]) == ("invalid_plan", "variants")
+    assert words in error["message"]
+
+
+def test_create_refuses_a_pool_of_tiers_that_are_not_there(refusing: Setting) -> None:
+    variants = [{"name": name, "policy": "uniform", "pool": [pool]} for name, pool in (("a", "small"), ("b", "huge"))]
+    error = error_of(post(refusing, "", {**PLAN, "kind": "pools", "variants": variants}), 400)
+    assert "huge" in error["message"]
+    assert "large@full" in error["message"]
+
+
+def test_an_id_is_taken_once(setting: Setting) -> None:
+    created(setting)
+    assert error_of(post(setting, "", PLAN), 409)["code"] == "experiment_refused"
+
+
+@pytest.mark.parametrize("path", ["/exp-9", "/exp-9/report", "/%00", "/" + "x" * 3000])
+def test_an_unknown_experiment_is_not_found(refusing: Setting, path: str) -> None:
+    error = error_of(get(refusing, path), 404)
+    assert (error["code"], error["param"]) == ("experiment_not_found", "experiment_id")
+    assert len(error["message"]) < 300
+
+
+@pytest.mark.parametrize(
+    ("command", "body"),
+    [
+        ("start", {}),
+        ("ramp", {"traffic": 0.5}),
+        ("stop", {"reason": "why not"}),
+        ("promote", {"variant": "b"}),
+        ("rollback", {"reason": "why not"}),
+    ],
+)
+def test_commands_for_an_unknown_experiment_are_not_found(
+    refusing: Setting, command: str, body: dict[str, Any]
+) -> None:
+    assert error_of(post(refusing, f"/exp-9/{command}", body), 404)["code"] == "experiment_not_found"
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "code"),
+    [
+        ("ramp", {"traffic": 0.5}, "experiment_refused"),
+        ("stop", {"reason": "not started"}, "experiment_refused"),
+        ("promote", {"variant": "b"}, "experiment_refused"),
+        ("rollback", {"reason": "nothing is promoted"}, "experiment_refused"),
+    ],
+)
+def test_commands_that_do_not_fit_the_state_are_conflicts(
+    setting: Setting, command: str, body: dict[str, Any], code: str
+) -> None:
+    created(setting)
+    assert error_of(post(setting, f"/exp-1/{command}", body), 409)["code"] == code
+
+
+def test_a_promotion_without_evidence_is_refused_and_says_what_is_missing(setting: Setting) -> None:
+    created(setting, ("start", {}))
+    error = error_of(post(setting, "/exp-1/promote", {"variant": "b"}), 409)
+    assert error["code"] == "no_evidence"
+    assert "nobody has won" in error["message"]
+    assert error_of(post(setting, "/exp-1/promote", {"variant": "z"}), 404)["code"] == "experiment_not_found"
+
+
+def test_two_experiments_cannot_claim_the_same_units(setting: Setting) -> None:
+    created(setting, ("start", {}))
+    post(setting, "", {**PLAN, "experiment_id": "exp-2", "traffic": 0.1})
+    error = error_of(post(setting, "/exp-2/start"), 409)
+    assert "free" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("command", "body", "param"),
+    [
+        ("ramp", {"traffic": "half"}, "traffic"),
+        ("ramp", {"traffic": 0}, "traffic"),
+        ("ramp", {"weights": {"a": 0.5, "b": 0.6}}, "variants"),
+        ("ramp", {"weights": {"a": 1.0}}, "variants"),
+        ("ramp", {"weights": [0.5, 0.5]}, "weights"),
+        ("ramp", {"pace": 1}, "pace"),
+        ("start", {"now": True}, "now"),
+        ("stop", {}, "reason"),
+        ("stop", {"reason": ""}, "reason"),
+        ("stop", {"reason": "a\0b"}, "reason"),
+        ("stop", {"reason": "a\ud800b"}, "reason"),
+        ("stop", {"reason": "x" * 2001}, "reason"),
+        ("promote", {}, "variant"),
+        ("promote", {"variant": "b", "force": "yes"}, "force"),
+        ("rollback", {}, "reason"),
+    ],
+)
+def test_commands_refuse_bad_bodies_and_name_the_field(
+    setting: Setting, command: str, body: dict[str, Any], param: str
+) -> None:
+    created(setting, *([] if command == "start" else [("start", {})]))
+    content, headers = json.dumps(body), {"content-type": "application/json"}
+    response = setting.request("POST", f"/v1/experiments/exp-1/{command}", content=content, headers=headers)
+    assert error_of(response, 400)["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status"),
+    [
+        (b"{}", "text/plain", 415),  # what a web page from elsewhere may send without asking
+        (b"", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"{" * 100, "application/json", 400),
+        (b'{"traffic": NaN}', "application/json", 400),
+        (b'{"hypothesis": "' + b"x" * 200_000 + b'"}', "application/json", 413),
+    ],
+)
+@pytest.mark.parametrize("path", ["", "/exp-1/start"])
+def test_bodies_that_are_no_objects_are_refused(
+    refusing: Setting, path: str, content: bytes, content_type: str, status: int
+) -> None:
+    headers = {"content-type": content_type}
+    error_of(refusing.request("POST", f"/v1/experiments{path}", content=content, headers=headers), status)
+
+
+def test_a_journal_that_is_away_is_503(setting: Setting) -> None:
+    created(setting)
+    with sqlite3.connect(setting.path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert error_of(post(setting, "/exp-1/start"), 503)["code"] == "journal_unavailable"
+        other.execute("ROLLBACK")
+    assert post(setting, "/exp-1/start").json()["status"] == "running"
+
+
+ROUTES = [
+    ("POST", ""), ("GET", ""), ("GET", "/exp-1"), ("GET", "/exp-1/report"), ("POST", "/exp-1/start"),
+    ("POST", "/exp-1/ramp"), ("POST", "/exp-1/stop"), ("POST", "/exp-1/promote"), ("POST", "/exp-1/rollback"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    ("admin", "status"), [(admin_of("k" * 32, open_on_loopback=True), 401), (Admin(open_on_loopback=False), 403)]
+)
+def test_every_route_is_an_operators(refusing: Setting, method: str, path: str, admin: Admin, status: int) -> None:
+    before, refusing.app = refusing.app, refusing.app_for(admin)
+    try:
+        error = error_of(refusing.request(method, f"/v1/experiments{path}", json={}), status)
+    finally:
+        refusing.app = before
+    assert error["type"] == {401: "authentication_error", 403: "permission_error"}[status]
+    assert refusing.ledger.state().experiments == {}
+
+
+def test_the_key_opens_every_route_and_images_need_none(setting: Setting) -> None:
+    setting.app = setting.app_for(admin_of("k" * 32, open_on_loopback=False))
+    headers = {"authorization": f"Bearer {'k' * 32}"}
+    assert setting.request("POST", "/v1/experiments", json=PLAN, headers=headers).status_code == 201
+    assert setting.request("GET", "/v1/experiments", headers=headers).status_code == 200
+    assert setting.generate().status_code == 200
+
+
+def test_the_routes_are_described(refusing: Setting) -> None:
+    told = refusing.request("GET", "/openapi.json").json()
+    plan = told["paths"]["/v1/experiments"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"experiment_id", "hypothesis", "variants", "control", "guardrails"} <= set(plan["properties"])
+    assert "/v1/experiments/{experiment_id}/rollback" in told["paths"]
+    image = told["paths"]["/v1/images/generations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"max_cost_usd", "max_latency_s"} <= set(image["properties"])
