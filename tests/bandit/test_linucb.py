@@ -8,6 +8,7 @@ from statistics import mean
 import pytest
 
 from bandit.context import Context, Decision, PromptFeatures, Record, Weights
+from bandit.features import extract
 from bandit.linucb import LinUcbOptions, LinUcbPolicy
 from bandit.simulation import ARMS, best_fixed, run
 
@@ -55,6 +56,18 @@ def test_propensities_are_the_floor_but_for_the_best_arm() -> None:
         decision = policy.decide(CONTEXT, rng)
         assert sorted(decision.probabilities.values()) == pytest.approx([0.1, 0.9])
         policy.learn(Record("1", CONTEXT, decision, decision.arm, 0.1, 0.001, rng.random()))
+
+
+def test_linucb_learns_from_a_sentence_vector_where_the_schema_has_one() -> None:
+    """Two prompts of the same words, told apart by their vectors alone."""
+    schema = "words-1+minilm-1"
+    policy = LinUcbPolicy(LinUcbOptions(features_schema=schema, floor=0.0))
+    sides = [Context(extract("a cat", schema, vector=[0.5 * side] + [0.0] * 127), ARMS[:2]) for side in (1, -1)]
+    for number in range(100):
+        side = number % 2
+        for name, quality in ((GAN, (0.9, 0.1)[side]), (DIFFUSION, 0.5)):
+            policy.learn(Record("1", sides[side], Decision(name, 0.5, {}), name, 0.1, 0.001, quality))
+    assert [policy.decide(one, Random(0)).arm for one in sides] == [GAN, DIFFUSION]
 
 
 def test_linucb_earns_more_than_every_fixed_arm() -> None:
