@@ -107,6 +107,13 @@ def test_difference_interval_of_an_uneven_split_is_wider() -> None:
     assert even.width < uneven.width
 
 
+def test_time_of_an_uneven_split_is_its_information() -> None:
+    """100 and 900 values of equal spread tell as much of the difference as 180 and 180."""
+    uneven = difference_interval(Moments(100, 0.5, 19.8), Moments(900, 0.4, 179.8), ALPHA)
+    even = difference_interval(Moments(180, 0.5, 35.8), Moments(180, 0.4, 35.8), ALPHA)
+    assert uneven.width == pytest.approx(even.width)
+
+
 def test_intervals_are_infinite_while_nothing_is_known() -> None:
     nothing = Interval(-inf, inf)
     rng = Random(5)
