@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 from PIL import Image
 
 from bandit.__main__ import main
-from bandit.replay.vectors import write_vectors
 from tests.bandit.replay.made_up_table import made_up, rows_of, write_csv
 
 TABLE = made_up(300)
@@ -85,8 +85,11 @@ def test_vectors_reach_the_features(tmp_path: Path) -> None:
     """They tell what the words do not: which of the models is the better one."""
     rng = np.random.default_rng(0)
     side = TABLE.quality[:, 0] > TABLE.quality[:, 1]
-    write_vectors(tmp_path / "v.npz", TABLE, (rng.normal(0, 0.1, (300, 4)) + side[:, None]).astype(np.float32))
-    run(tmp_path, "--policy", "uniform", "--weights", "0", "--vectors", str(tmp_path / "v.npz"))
+    table = replace(TABLE, prompts=("a cat",) * 300)
+    np.save(tmp_path / "v.npy", (rng.normal(0, 0.1, (300, 4)) + side[:, None]).astype(np.float32))
+    path = write_csv(tmp_path / "cats.csv", rows_of(table))
+    arguments = ["--policy", "uniform", "--weights", "0", "--vectors", str(tmp_path / "v.npy")]
+    assert main(["replay", str(path), "--seeds", "2", "--out", str(tmp_path / "out"), *arguments]) == 0
     (trial,) = written(tmp_path)["trials"]  # type: ignore[misc]
     regression = next(line for line in trial["lines"] if line["name"] == "full-information regression")
     assert regression["share_of_oracle"] > 0.9

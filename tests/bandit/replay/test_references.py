@@ -32,10 +32,10 @@ def test_regression_beats_the_best_fixed_arm_where_prompts_tell_and_not_the_orac
     assert best_fixed + 0.02 < earned(weights, REGRESSION) < earned(weights, ORACLE)
 
 
-def test_oracle_pays_for_cost_and_time() -> None:
-    weights = Weights(latency_per_s=10.0)
-    chances = reference_chances(TABLE, Trial(weights), FORESEEN, ALL)[ORACLE]
-    assert chances[:, 0].all()
+@pytest.mark.parametrize("weights", [Weights(latency_per_s=10.0), Weights(cost_per_usd=1000.0)])
+@pytest.mark.parametrize("name", [REGRESSION, ORACLE])
+def test_reference_pays_for_cost_and_time(name: str, weights: Weights) -> None:
+    assert reference_chances(TABLE, Trial(weights), FORESEEN, ALL)[name][:, 0].all()
 
 
 def test_first_of_equal_arms_is_chosen() -> None:

@@ -29,6 +29,10 @@ def test_default_weights_make_the_best_arm_about_as_good_a_deal_as_the_cheapest(
     assert by_cost.weights.cost_per_usd == pytest.approx(15, abs=2)
 
 
+def test_default_where_all_cost_the_same_is_quality_alone() -> None:
+    assert default_trials(replace(TABLE, cost_usd=np.full((400, 2), 0.1), latency_s=None)) == (Trial(Weights()),)
+
+
 def test_default_without_charges_or_where_the_cheapest_is_best_is_quality_alone() -> None:
     assert default_trials(replace(TABLE, cost_usd=None, latency_s=None)) == (Trial(Weights()),)
     assert TABLE.cost_usd is not None
