@@ -4,8 +4,9 @@
     age(arm)    = decisions in which the arm could have been drawn; it sets how far exploration has gone
 
 A fall of an arm's quality is found by a one-sided CUSUM (Page 1954, "Continuous inspection schemes") on its residuals
-in units of s, taken before the record is learned:  S <- max(0, S - z - SLACK), alarm above THRESHOLD. Then the arm's
-samples are discounted and its age starts anew, so that it is measured again instead of being believed.
+in units of s, taken before the record is learned:  S <- max(0, S - z - SLACK), alarm above THRESHOLD. Of one image no
+more than MOST_DEVIATION counts, or a few bad ones in a row would be an alarm where most are good and some are hopeless.
+After it the arm's samples are discounted and its age starts anew: it is measured again instead of being believed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .errors import BadState
 
 SLACK = 0.5  # a fall of one s is found within about THRESHOLD / 0.5 images of the arm
 THRESHOLD = 20.0
+MOST_DEVIATION = 3.0
 LEAST_SAMPLES = 50  # before that an arm's own expectation is not worth alarming by
 KEPT_AFTER_ALARM = 0.1  # of an arm's samples
 _VARIANCE_AT_FIRST = 0.1
@@ -69,6 +71,7 @@ class Knowledge:
             arm.age = min(arm.age + 1.0, self._memory)
         arm = self._arms.setdefault(served, _Arm())
         deviation = residual / sqrt(max(self._variance, 1e-6))
+        deviation = min(max(deviation, -MOST_DEVIATION), MOST_DEVIATION)
         self._measured += 1
         share = 1.0 / min(self._measured + 1, _VARIANCE_SAMPLES)
         self._variance += share * (residual * residual - self._variance)
