@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from random import Random
 
 from bandit.context import Context, Decision, Limits, Prediction, Record
@@ -37,7 +38,7 @@ class Expected:
         answer = {}
         for arm in context.arms:
             known = self._reward.expected(predictions[arm.name]) if arm.name in predictions else None
-            answer[arm.name] = mean if known is None else known
+            answer[arm.name] = mean if known is None or not isfinite(known) else known
         return answer
 
     def learn(self, record: Record, *, model: bool) -> None:

@@ -21,7 +21,7 @@ from typing import Literal
 
 from sqlalchemy import and_, select
 
-from bandit.context import Record
+from bandit.context import Context, Decision, Record
 from bandit.errors import BadRow, CannotEvaluate
 from bandit.joins import join_from_row, joins_after
 from bandit.journal import Journal
@@ -29,6 +29,7 @@ from bandit.tables import decisions, joins, outcomes
 from bandit.validation import propensity_describes
 
 _BATCH = 500
+_TOLERANCE = 1e-6  # of probabilities
 _LAST_S = 1e11  # Unix time, some thousand years from now
 
 # Why a round is of no use, in the words of the report.
@@ -38,6 +39,7 @@ NO_CHOICE = "only one arm was available (asked for by name, or the others were d
 OTHER_ARM = "another arm served than the one drawn"
 NO_QUALITY = "the quality was never measured"
 NOT_EXPLORED = "the log could have drawn nothing else"
+UNSOUND = "the logged probabilities are none"
 NOT_UNDERSTOOD = "the target cannot decide on such a context"
 
 
@@ -187,11 +189,24 @@ def unusable(record: Record, *, explored_only: bool = False) -> str | None:
         return NO_CHOICE
     if not propensity_describes(record):
         return OTHER_ARM
+    if not is_sound(record.decision, record.context):
+        return UNSOUND
     if record.quality_is_default:
         return NO_QUALITY
     if explored_only and record.decision.propensity >= 1 - 1e-9:
         return NOT_EXPLORED
     return None
+
+
+def is_sound(decision: Decision, context: Context) -> bool:
+    """Whether the probabilities are a distribution over the context's arms that holds the propensity."""
+    probabilities = decision.probabilities
+    return (
+        probabilities.keys() <= {arm.name for arm in context.arms}
+        and all(0 <= probability <= 1 + _TOLERANCE for probability in probabilities.values())
+        and abs(sum(probabilities.values()) - 1) <= _TOLERANCE
+        and abs(probabilities.get(decision.arm, -1.0) - decision.propensity) <= _TOLERANCE
+    )
 
 
 def arms_of(journal: Journal) -> tuple[str, ...]:

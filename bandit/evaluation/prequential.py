@@ -11,11 +11,11 @@ from collections.abc import Callable
 from random import Random
 
 from bandit.context import Record
-from bandit.errors import BadContext, BadRecord, NoArmAvailable
+from bandit.errors import BadContext, BadRecord, CannotEvaluate, NoArmAvailable
 from bandit.validation import check_record
 
 from .expected import Expected
-from .log import NOT_UNDERSTOOD, UNREADABLE, Event, Log, unusable
+from .log import NOT_UNDERSTOOD, UNREADABLE, Event, Log, is_sound, unusable
 from .rewards import Reward
 from .rounds import Collector, Rounds
 from .target import Target
@@ -82,6 +82,11 @@ class _Walker:
         except (BadContext, NoArmAvailable):
             excluded[NOT_UNDERSTOOD] += 1
             return
+        if not is_sound(decision, record.context):
+            raise CannotEvaluate(
+                f"policy {self._target.name} answers decision {record.decision_id} with the probabilities "
+                f"{dict(decision.probabilities)}, which are none; nothing can be said of it before that is mended"
+            )
         if any(self._reward.expected(one) is not None for one in decision.predictions.values()):
             self._predicts = True
         predicted = self._expected.rewards(record.context, decision if self._predicts else None)

@@ -15,9 +15,11 @@ from bandit.errors import CannotEvaluate
 from bandit.evaluation.log import (
     NO_CHOICE,
     NO_QUALITY,
+    NOT_EXPLORED,
     NOT_SERVED,
     OTHER_ARM,
     UNREADABLE,
+    UNSOUND,
     Log,
     arms_of,
     live_policy,
@@ -154,6 +156,20 @@ def test_unusable_rounds_are_named(even_log) -> None:
     assert unusable(replace(record, served_arm=other)) == OTHER_ARM
     assert unusable(replace(record, decision=replace(record.decision, propensity=0.0))) == OTHER_ARM
     assert unusable(replace(record, quality_is_default=True)) == NO_QUALITY
+    decision = record.decision
+    third = 1 / 3
+    for probabilities in (
+        dict.fromkeys(decision.probabilities, 0.9 * third),
+        {name: float("nan") for name in decision.probabilities},
+        decision.probabilities | {decision.arm: -third},
+        {decision.arm: third, "gone@now": 2 * third},
+        {name: float(name == decision.arm) for name in decision.probabilities},
+        {},
+    ):
+        assert unusable(replace(record, decision=replace(decision, probabilities=probabilities))) == UNSOUND
+    certain = replace(decision, propensity=1.0, probabilities={decision.arm: 1.0})
+    assert unusable(replace(record, decision=certain)) is None
+    assert unusable(replace(record, decision=certain), explored_only=True) == NOT_EXPLORED
 
 
 def test_an_empty_journal_and_times_that_hold_nothing_are_refused(journal: Journal) -> None:

@@ -58,6 +58,18 @@ class Choosy(Watching):
         return super().decide(context, rng)
 
 
+class Broken(Watching):
+    def decide(self, context: Context, rng: Random) -> Decision:
+        decision = super().decide(context, rng)
+        return replace(decision, probabilities={arm.name: float("nan") for arm in context.arms})
+
+
+class Wild(Watching):
+    def decide(self, context: Context, rng: Random) -> Decision:
+        nothing = Prediction(quality=0.5, latency_s=0.0, cost_usd=0.0, utility=float("nan"))
+        return replace(super().decide(context, rng), predictions={arm.name: nothing for arm in context.arms})
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal.open(f"sqlite:///{tmp_path}/journal.db")
@@ -122,6 +134,18 @@ def test_rounds_that_tell_nothing_are_left_out_and_counted(journal: Journal) -> 
     assert (len(rounds.reward), rounds.decided) == (28, 60)
     rounds = walk(Log(journal), Target("choosy", Choosy()), Reward())
     assert rounds.excluded[NOT_UNDERSTOOD] == 14
+
+
+def test_a_target_whose_probabilities_are_none_is_refused(even_log) -> None:
+    with pytest.raises(CannotEvaluate, match="policy broken answers decision 0 with the probabilities"):
+        walk(Log(even_log.journal), Target("broken", Broken()), Reward())
+
+
+def test_predictions_that_are_not_finite_are_replaced_by_the_mean_so_far(even_log) -> None:
+    rounds = walk(Log(even_log.journal), Target("wild", Wild()), Reward())
+    before = np.cumsum(rounds.reward)[:-1] / np.arange(1, 1500)
+    assert np.allclose(rounds.predicted[1:, 0], before)
+    assert rounds.predicted[0, 0] == 0.5
 
 
 def test_a_log_of_default_qualities_alone_is_refused_with_the_reason(journal: Journal) -> None:
