@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from bandit.context import Weights
 from bandit.replay.entrants import entrants
 from bandit.replay.harness import Harness, features_of
+from bandit.replay.hull import hull_at
+from bandit.replay.references import greedy_within
 from bandit.replay.source import read_table
 from bandit.replay.trial import Trial
 
@@ -49,3 +52,19 @@ def test_regression_on_words_wins_where_seconds_are_charged_and_a_blind_router_d
     assert lines["full-information regression"].over_best_fixed_interval.low > 0
     assert 0.05 < (lines["full-information regression"].share_of_oracle or 0) < 0.3
     assert lines["uniform"].over_best_fixed_interval.high < 0
+
+
+def test_hull_and_oracle_on_paretobandits_own_data_are_what_was_measured_before() -> None:
+    """../shared/data/README.md: the hull at 2.8e-4 and 4.4e-4 USD, and the oracle."""
+    if find_spec("pareto_bandit") is None:
+        pytest.skip("the package paretobandit is not installed; its data is in its wheel, see ../shared/data/README.md")
+    table = read_table("paretobandit")
+    assert table.first_part is not None
+    assert (table.first_part.sum(), len(table.prompts)) == (1785, 3609)
+    assert table.cost_usd is not None
+    counted = ~table.first_part
+    costs, qualities = table.cost_usd[counted].mean(axis=0), table.quality[counted].mean(axis=0)
+    assert hull_at(costs, qualities, 2.8e-4) == pytest.approx(0.859, abs=6e-4)
+    assert hull_at(costs, qualities, 4.4e-4) == pytest.approx(0.900, abs=6e-4)
+    oracle = greedy_within(1.0, table.quality, table.cost_usd, table.cost_usd, counted)
+    assert (oracle * table.quality)[counted].sum(axis=1).mean() == pytest.approx(0.963, abs=6e-4)
