@@ -51,6 +51,7 @@ POLICIES: dict[str, tuple[str, dict[str, object]]] = {
     "fixed": ("fixed", {"arm": "tier0@p"}),
     **{name: (name, {}) for name in ("round_robin", "epsilon_greedy", "moving_average", "linucb", "thompson")},
     "factored": ("factored", {}),
+    "factored ridge": ("factored", {"quality_model": "ridge"}),
     "vowpal": ("vowpal", {}),
     **{f"vowpal {one}": ("vowpal", {"exploration": one}) for one in ("epsilon", "softmax", "bag")},
 }
