@@ -1,9 +1,8 @@
-"""An experiment's report: what its variants are worth so far, and whether one of them has won.
+"""An experiment's report: what its variants are worth so far. Whether one of them has won: `winner.py`.
 
 Only decisions since the last change of weights, shrinking of traffic or restart are counted: before it, other units
-were in other variants. A winner is a variant whose primary metric is above the control's in an interval that holds at
-every look, alpha being divided among the treatments (Bonferroni), with the planned number of units on both sides, no
-alarm of the sample ratio and no guardrail broken. Metrics beside the primary one inform and decide nothing.
+were in other variants. Intervals hold at every look, those of differences at alpha divided among the treatments;
+metrics beside the primary one inform and decide nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from bandit.journal import Journal
 
 from .assignment import acts, column, variant_of_slot
 from .events import read_events
-from .guardrails import Verdict, judge
+from .guardrails import judge
 from .measures import Measures, measure, measure_slots
 from .metrics import METRICS
 from .observations import Observations, Units, observe
@@ -29,6 +28,7 @@ from .sample_ratio import SampleRatio, sample_ratio
 from .shadow import ShadowValue, shadow_value
 from .shares import TICKS, size
 from .state import Experiment, fold
+from .winner import takeover, winner_of
 
 SETTLE_S = 10.0  # gateways look for changes every second or so; what they decided in between is not counted
 
@@ -52,10 +52,10 @@ def _report(connection: Connection, experiment: Experiment, now_s: float) -> Rep
     shadow_values = _shadow_values(connection, experiment)
     differences = _differences(plan.alpha, experiment, measures)
     if shadow_values:
-        winner, verdict = _takeover(experiment, shadow_values)
+        winner, verdict = takeover(experiment, shadow_values)
         losers: tuple[str, ...] = ()
     else:
-        winner, losers, verdict = _winner(experiment, measures, differences, ratio, verdicts)
+        winner, losers, verdict = winner_of(experiment, measures, differences, ratio, verdicts)
     return Report(
         experiment_id=plan.experiment_id,
         status=experiment.status,
@@ -165,82 +165,6 @@ def _differences(
     }
 
 
-def _winner(
-    experiment: Experiment,
-    measures: Mapping[str, Measures],
-    differences: Mapping[str, Mapping[str, Interval]],
-    ratio: SampleRatio | None,
-    verdicts: tuple[Verdict, ...],
-) -> tuple[str | None, tuple[str, ...], str]:
-    plan = experiment.plan
-    if not measures:
-        return None, (), "it was never started, so there is nothing to judge."
-    if ratio is not None and ratio.alarm:
-        got = ", ".join(f"{name} {count}" for name, count in ratio.units.items())
-        return (
-            None,
-            (),
-            (
-                f"nobody is called a winner: the variants did not get their planned shares of units ({got}; by chance "
-                f"with probability at most {ratio.sequential_p:.2g}). Find out why before any other number is believed."
-            ),
-        )
-    control = measures[plan.control]
-    broken = {one.variant: one for one in verdicts if one.breached}
-    winners: dict[str, float] = {}
-    losers: list[str] = []
-    reasons: list[str] = []
-    sign = 1.0 if METRICS[plan.metric].higher_is_better else -1.0
-    for name in plan.treatments:
-        own, interval = measures[name], differences[name][plan.metric]
-        words = f"{plan.metric} of {name} minus {plan.control} is within {_span(interval)}"
-        if name in experiment.stopped_variants:
-            reasons.append(f"{name} was stopped: {experiment.stopped_variants[name].reason}")
-        elif min(own.units, control.units) < plan.least_units:
-            reasons.append(
-                f"{name} and {plan.control} have {own.units} and {control.units} units of {plan.least_units}"
-            )
-        elif name in broken:
-            reasons.append(broken[name].sentence)
-        elif sign * interval.low > 0 and sign * interval.high > 0:
-            winners[name] = sign * (own.values[plan.metric] or 0.0)
-            reasons.append(words)
-        elif sign * interval.low < 0 and sign * interval.high < 0:
-            losers.append(name)
-            reasons.append(f"{words}: it lost")
-        else:
-            reasons.append(f"{words}, which holds 0")
-    confidence = f"(at every look, {1 - plan.alpha / len(plan.treatments):.4g})"
-    if not winners:
-        return None, tuple(losers), f"nobody has won: {'; '.join(reasons)} {confidence}."
-    winner = max(winners, key=lambda name: winners[name])
-    return winner, tuple(losers), f"{winner} has won: {'; '.join(reasons)} {confidence}."
-
-
-def _takeover(experiment: Experiment, values: Mapping[str, ShadowValue]) -> tuple[str | None, str]:
-    """Whether an apprentice may take over: it is worth `takeover` of what acts, also at the lower end."""
-    plan = experiment.plan
-    if plan.takeover is None:
-        said = "; ".join(f"{name} {_span(one.difference)} over {one.rounds}" for name, one in values.items())
-        return None, (
-            f"nobody can win in the shadow; utility minus that of {plan.control} is estimated within {said} decisions."
-        )
-    ((name, found),) = values.items()
-    if found.acting_value is None:
-        return None, f"{name} has decided nothing yet whose utility is known."
-    needed = (plan.takeover - 1.0) * abs(found.acting_value)
-    words = (
-        f"{name} is worth {found.value:.4g} where {plan.control} earned {found.acting_value:.4g} (utility cut to "
-        f"[-1, 1]; difference within {_span(found.difference)} at every look, {1 - plan.alpha:.4g}, needed at least "
-        f"{needed:.4g}; {found.rounds} decisions, needed {plan.least_units})"
-    )
-    if name in experiment.stopped_variants:
-        return None, f"{name} was stopped: {experiment.stopped_variants[name].reason}."
-    if found.rounds < plan.least_units or found.difference.low < needed:
-        return None, f"not yet: {words}."
-    return name, f"the apprentice may take over: {words}."
-
-
 def _variant(
     experiment: Experiment,
     name: str,
@@ -308,7 +232,3 @@ def _notes(
 def _since_seq(experiment: Experiment) -> int:
     counted = [one.seq for one in experiment.history if one.what != "traffic grown"]
     return counted[-1]
-
-
-def _span(interval: Interval) -> str:
-    return f"[{interval.low:.4g}, {interval.high:.4g}]"

@@ -1,8 +1,8 @@
 """Whether a variant is beyond a guardrail: pure, from measures. Who stops it: `supervisor.py`.
 
 A variant is stopped when it is known to be worse, never on noise: intervals hold at every look at once, and alpha is
-divided among all guardrails and treatments. Errors do not wait for averages: units with a failure are counted, and a
-handful that all fell on one variant are enough (`evidence.py`).
+divided among all guardrails and treatments. Errors do not wait for averages: units with a failure are counted beside
+them, and a handful that all fell on one variant are enough (`evidence.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bandit.confidence import Interval
+from bandit.confidence import Interval, bounded_mean_interval
 
 from .evidence import events_above, rate_above
 from .measures import Measures
@@ -55,14 +55,45 @@ def _verdict(
     # In a switchback failures come in the slots of a crisis, so that units with one are no independent coins.
     if guardrail.metric == "error_rate" and not own.blocks:
         if guardrail.limit == "bound" and 0 < guardrail.value < 1:
-            e_value = rate_above(own.failed_units, own.units, guardrail.value)
-            return _counted(guardrail, variant, e_value, alpha, f"{own.failed_units} of {own.units} units")
+            return _bounded(guardrail, variant, own, alpha)
         if guardrail.limit == "relative" and weights[variant] > 0:
-            shares = weights[variant], weights[plan.control]
-            e_value = events_above(own.failed_units, control.failed_units, shares, 1.0 + guardrail.value)
-            seen = f"{own.failed_units} units of it and {control.failed_units} of {plan.control}"
-            return _counted(guardrail, variant, e_value, alpha, f"{seen}, at weights {shares[0]:g} to {shares[1]:g},")
+            counted = _compared(plan, guardrail, variant, measures, weights, alpha / 2)
+            averaged = _averaged(plan, guardrail, variant, own, control, alpha / 2)
+            return averaged if averaged.breached and not counted.breached else counted
     return _averaged(plan, guardrail, variant, own, control, alpha)
+
+
+def _compared(
+    plan: Plan,
+    guardrail: Guardrail,
+    variant: str,
+    measures: Mapping[str, Measures],
+    weights: Mapping[str, float],
+    alpha: float,
+) -> Verdict:
+    """By how many units had a failure at all: soon enough for what breaks at once, or breaks in mid-run."""
+    own, control = measures[variant].failed_units, measures[plan.control].failed_units
+    shares = weights[variant], weights[plan.control]
+    e_value = events_above(own, control, shares, 1.0 + guardrail.value)
+    seen = f"{own} units of it and {control} of {plan.control}, at weights {shares[0]:g} to {shares[1]:g},"
+    return _counted(guardrail, variant, e_value, alpha, seen)
+
+
+def _bounded(guardrail: Guardrail, variant: str, own: Measures, alpha: float) -> Verdict:
+    """A rate that stands alone: by counts where each unit asked once, else by the mean of the units' own rates.
+
+    Of units that ask often, nearly all have a failure some time, so that their number says nothing of the rate.
+    """
+    if own.exposures == own.units:
+        settled = len(own.failed_shares)
+        e_value = rate_above(own.failed_units, settled, guardrail.value)
+        return _counted(guardrail, variant, e_value, alpha, f"{own.failed_units} of {settled} units")
+    interval = bounded_mean_interval(own.failed_shares, alpha)
+    breached = interval.low > guardrail.value
+    words = f"the mean over {len(own.failed_shares)} units is within {_span(interval)} (at every look, {1 - alpha:.2%})"
+    return Verdict(
+        variant, guardrail, breached, f"error_rate of {variant} {_limit(guardrail, breached)}: {words}.", interval
+    )
 
 
 def _counted(guardrail: Guardrail, variant: str, e_value: float, alpha: float, seen: str) -> Verdict:

@@ -36,6 +36,7 @@ class Measures:
     scored: int  # served, and their quality was measured
     fallbacks: int  # decided by another policy, as the variant's misbehaved
     failed_units: int  # units with at least one failure
+    failed_shares: np.ndarray  # of each unit with an outcome, the share of its requests that failed, oldest unit first
     moments: Mapping[str, Moments]  # per metric that is a mean, over units
     values: Mapping[str, float | None]
     waits_s: np.ndarray  # of what was served, ascending
@@ -143,6 +144,13 @@ def _arrays(seen: Observations) -> dict[str, np.ndarray]:
     }
 
 
+def _failed_shares(seen: Observations) -> np.ndarray:
+    settled = seen.status != PENDING
+    _, place = np.unique(seen.unit[settled], return_inverse=True)
+    failed = np.bincount(place, weights=seen.status[settled] == FAILED)
+    return failed / np.bincount(place) if len(place) else failed
+
+
 def _slot_means(place: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     there = ~np.isnan(values)
     sums = np.bincount(place[there], weights=values[there], minlength=count)
@@ -184,6 +192,7 @@ def _measures(
         scored=int((~np.isnan(seen.quality)).sum()),
         fallbacks=int(seen.fallback.sum()),
         failed_units=len(np.unique(seen.unit[seen.status == FAILED])),
+        failed_shares=_failed_shares(seen),
         moments=moments,
         values=values,
         waits_s=waits_s,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from bandit.context import Weights
 from bandit.errors import NoEvidence, UnknownExperiment
@@ -95,8 +96,8 @@ def test_better_variant_wins_and_is_promoted_without_force(world: Any, told: Any
     with pytest.raises(NoEvidence, match="new has won"):
         world.ledger.promote("exp", "old", "ann", world.now_s)
     world.ledger.promote("exp", "new", "ann", world.now_s)
-    event = world.ledger.events("exp")[-1]
-    assert (event.body["forced"], event.body["evidence"]) == (False, found.verdict)
+    promoted = world.ledger.events("exp")[-1]
+    assert (promoted.body["forced"], promoted.body["evidence"]) == (False, found.verdict)
     assert world.ledger.live_policy() == LivePolicy("uniform", {}, "uniform")  # it is the same policy, after all
 
 
@@ -284,3 +285,23 @@ def test_switchback_of_equal_variants_has_no_winner_and_odd_decisions_are_left_o
     found = report(world.journal, "exp", world.now_s)
     assert found.winner is None
     assert any("were in no slot of their variant" in note for note in found.notes)
+
+
+def test_report_scans_no_history(world: Any, told: Any) -> None:
+    """The query plan, not a stopwatch: decisions outside of the experiment must not be read."""
+    world.start()
+    world.ask(20, flat(told))
+    world.ledger.ramp("exp", "ann", world.now_s, weights={"old": 0.9, "new": 0.1})
+    plans: list[str] = []
+
+    def explain(connection, cursor, statement: str, parameters: tuple, *_: object) -> None:  # type: ignore[no-untyped-def]
+        if statement.startswith("SELECT") and "experiment_events" not in statement:
+            cursor.execute("EXPLAIN QUERY PLAN " + statement, parameters)
+            plans.extend(row[3] for row in cursor.fetchall())
+
+    event.listen(world.journal._database.engine, "before_cursor_execute", explain)
+    report(world.journal, "exp", world.now_s)
+    world.ledger.ramp("exp", "ann", world.now_s, weights={"old": 0.5, "new": 0.5})
+    event.remove(world.journal._database.engine, "before_cursor_execute", explain)
+    assert any("decisions_variant (variant=? AND created_at_s>?)" in plan for plan in plans)
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []

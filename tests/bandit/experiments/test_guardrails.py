@@ -17,12 +17,18 @@ def plan(*guardrails: Guardrail) -> Plan:
 
 
 def seen(
-    rng: np.random.Generator, count: int, *, slower: float = 1.0, failing: float = 0.01, worth: float = 0.5
+    rng: np.random.Generator,
+    count: int,
+    *,
+    slower: float = 1.0,
+    failing: float = 0.01,
+    worth: float = 0.5,
+    each: int = 1,
 ) -> Measures:
     failed = rng.random(count) < failing
     return measure(
         Observations(
-            unit=np.arange(count),
+            unit=np.arange(count) // each,
             at_s=np.arange(count, dtype=float),
             status=np.where(failed, FAILED, SERVED).astype(np.int8),
             wait_s=slower * (0.2 + rng.exponential(size=count)),
@@ -122,3 +128,23 @@ def test_plan_without_guardrails_and_control_without_data_are_judged_by_nothing(
     both = {"old": seen(rng, 100), "new": seen(rng, 100)}
     assert judge(plan(), both, WEIGHTS) == ()
     assert judge(plan(Guardrail("utility", "bound", 0.0)), {"new": both["new"]}, WEIGHTS) == ()
+
+
+def test_users_who_ask_often_break_no_bound_on_errors_by_asking() -> None:
+    """Of users with 100 requests each nearly all have a failure some time, at one in a hundred."""
+    rng = np.random.default_rng(17)
+    rail = Guardrail("error_rate", "bound", 0.05)
+    old, like = seen(rng, 20_000, each=100), seen(rng, 20_000, each=100)
+    assert like.failed_units > 0.5 * like.units
+    assert not judge(plan(rail), {"old": old, "new": like}, WEIGHTS)[0].breached
+    worse = seen(rng, 20_000, each=100, failing=0.3)
+    assert judge(plan(rail), {"old": old, "new": worse}, WEIGHTS)[0].breached
+
+
+def test_users_who_ask_often_show_a_worse_rate_though_all_of_them_had_a_failure() -> None:
+    rng = np.random.default_rng(18)
+    rail = Guardrail("error_rate", "relative", 0.2)
+    old, worse = seen(rng, 20_000, each=200, failing=0.1), seen(rng, 20_000, each=200, failing=0.2)
+    assert worse.failed_units == old.failed_units == old.units
+    assert judge(plan(rail), {"old": old, "new": worse}, WEIGHTS)[0].breached
+    assert not judge(plan(rail), {"old": worse, "new": old}, WEIGHTS)[0].breached

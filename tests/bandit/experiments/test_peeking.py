@@ -11,11 +11,22 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from bandit.confidence import difference_interval
+from bandit.confidence import Moments, difference_interval, mean_interval
+from bandit.experiments.assignment import variant_of_slot
+from bandit.experiments.design import plan_from_json
 from bandit.experiments.measures import unit_moments
 
 ALPHA = 0.05
 DAYS = 30
+SWITCHBACK = {
+    "experiment_id": "exp",
+    "hypothesis": "none",
+    "control": "old",
+    "kind": "switchback",
+    "slot_s": 3600,
+    "carry_over_s": 60,
+    "variants": [{"name": name, "policy": "uniform"} for name in ("old", "new")],
+}
 
 
 def false_alarms(runs: int, seed: int, *, per_day: int, users: int | None, spread: float = 0.3) -> tuple[float, float]:
@@ -54,6 +65,27 @@ def test_users_who_come_back_every_day_raise_no_more() -> None:
     ours, plain = false_alarms(300, 2, per_day=200, users=400)
     assert ours <= ALPHA
     assert plain > 0.3  # it also takes requests of one user for independent
+
+
+def test_daily_looks_at_a_switchback_under_a_drifting_load_raise_no_more() -> None:
+    """Load that drifts for hours and swings with the day: slots hang together, their differences in blocks do not."""
+    rng = np.random.default_rng(4)
+    runs, per_day, ours, plain = 200, 24, 0, 0
+    for run in range(runs):
+        planned = plan_from_json(SWITCHBACK | {"salt": str(run)})
+        level, load = 0.0, np.zeros(DAYS * per_day)
+        for slot in range(len(load)):
+            level = 0.9 * level + rng.normal(0.0, 0.44)
+            load[slot] = level + 1.5 * np.sin(2 * np.pi * slot / per_day) + rng.normal(0.0, 0.3)
+        slots = np.arange(len(load))
+        owner = np.array([variant_of_slot(planned, slot) for slot in slots.tolist()])
+        blocks = {name: load[owner == name] for name in planned.names}  # one slot of each in every block
+        gaps = blocks["new"] - blocks["old"]
+        looks = [Moments.of(gaps[: day * per_day // 2]) for day in range(1, DAYS + 1)]
+        ours += any(0.0 not in mean_interval(one, ALPHA, tuned_at=100) for one in looks)
+        plain += any(abs(one.mean) > 1.96 * sqrt(one.variance / one.count) for one in looks)
+    assert ours / runs <= ALPHA
+    assert plain / runs > 0.2
 
 
 @pytest.mark.slow
