@@ -1,4 +1,4 @@
-"""The command line: python -m serve up | generate | demo | status | evaluate."""
+"""The command line: python -m serve up | generate | demo | status | evaluate | experiment."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bandit.journal import Journal
 from .catalogue import load_catalogue
 from .client import Client, save_images, usable_folder
 from .errors import ServeError
+from .experiment_commands import app as experiment_commands
 from .settings import absolute_journal_url, from_environment
 from .up import check_port
 from .up import up as run
@@ -26,7 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Url = Annotated[str | None, typer.Option(help="Where the gateway is [env: SWITCHBOARD_URL].", show_default=False)]
+app.add_typer(experiment_commands, name="experiment")
+
+Url = Annotated[str | None, typer.Option(help="Where the gateway is (env: SWITCHBOARD_URL).", show_default=False)]
 
 
 @app.command()
@@ -114,7 +117,12 @@ def status(url: Url = None) -> None:
     age = "nothing learned yet"
     if policy["snapshot_version"] is not None:
         age = f"snapshot {policy['snapshot_version']}, {policy['snapshot_age_s']:.0f} s old"
-    print(f"  {'policy':12} {policy['name']}, {age}")
+    origin = "" if policy["promoted_by"] is None else f", promoted by experiment {policy['promoted_by']}"
+    print(f"  {'policy':12} {policy['name']}{origin}, {age}")
+    for experiment in health["experiments"]:
+        variants = experiment["variants"].items()
+        named = ", ".join(f"{name} ({one['policy']}{', stopped' * one['stopped']})" for name, one in variants)
+        print(f"  {'experiment':12} {experiment['experiment_id']}, {experiment['kind']}: {named}")
     print(f"  {'journal':12} {journal['backend']}, {'reachable' if journal['reachable'] else 'NOT reachable'}")
     raise typer.Exit(health["status"] == "down")
 

@@ -30,8 +30,8 @@ class FolderNotUsable(ServeError):
 class Client:
     """Talks to one gateway."""
 
-    def __init__(self, url: str) -> None:
-        """Raises BadSettings for what is no http URL."""
+    def __init__(self, url: str, *, admin_key: str | None = None, actor: str | None = None) -> None:
+        """`admin_key` and `actor` are sent with every request. Raises BadSettings for what is no http URL."""
         try:
             parts = urllib.parse.urlsplit(url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -41,6 +41,11 @@ class Client:
             shown = "" if "@" in url else f" {url!r}"  # it may hold a password
             raise BadSettings(f"--url or SWITCHBOARD_URL{shown} is no URL of a gateway; write http://127.0.0.1:8000")
         self.url = url.rstrip("/")
+        self._headers: dict[str, str] = {}
+        if admin_key is not None:
+            self._headers["Authorization"] = f"Bearer {admin_key}"
+        if actor is not None:
+            self._headers["X-Switchboard-Actor"] = actor
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON at a path. A 503 of /healthz is an answer too."""
@@ -55,6 +60,8 @@ class Client:
         )
 
     def _send(self, request: urllib.request.Request) -> dict[str, Any]:
+        for name, value in self._headers.items():
+            request.add_unredirected_header(name, value)  # a key goes to who was asked, and no further
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - as above
                 body = json.load(answer)

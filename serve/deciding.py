@@ -17,6 +17,7 @@ from typing import Any
 from bandit.context import ArmContext, Context, Decision, Limits
 from bandit.errors import NoArmAvailable
 from bandit.experiments.state import LivePolicy
+from bandit.features import DEFAULT_SCHEMA
 from bandit.latency import crowding
 from bandit.policies import build
 from bandit.policy import Policy, draw, eligible_arms
@@ -27,7 +28,6 @@ logger = logging.getLogger("ray.serve")
 
 _TOLERANCE = 1e-6
 _FAULT_CHARACTERS = 500
-_FEATURES_SCHEMA = "words-1"  # of policies that have no option of this name, or where it is not set
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def build_policy(choice: PolicyChoice) -> Policy:
 
 def features_schema(options: Mapping[str, Any]) -> str:
     """Which features of a prompt a policy with these options understands."""
-    return str(options.get("features_schema", _FEATURES_SCHEMA))
+    return str(options.get("features_schema", DEFAULT_SCHEMA))
 
 
 class Decider:
@@ -76,7 +76,7 @@ class Decider:
         fallback: Policy,
         rng: Random,
         *,
-        features_schema: str = _FEATURES_SCHEMA,
+        features_schema: str = DEFAULT_SCHEMA,
         snapshot_name: str | None = None,
     ) -> None:
         """`snapshot_name`: under which its snapshots are published; None: the policy's name."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -16,9 +17,15 @@ from serve.errors import BadSettings
 class Answers(BaseHTTPRequestHandler):
     status = 200
     body = b"{}"
+    location: str | None = None
+    asked: ClassVar[list[tuple[str, str | None, str | None]]] = []  # path, authorization, actor
 
     def do_GET(self) -> None:
-        self.send_response(self.status)
+        self.asked.append((self.path, self.headers["authorization"], self.headers["x-switchboard-actor"]))
+        moved = self.location is not None and self.path != self.location
+        self.send_response(302 if moved else self.status)
+        if moved:
+            self.send_header("Location", str(self.location))
         self.end_headers()
         self.wfile.write(self.body)
 
@@ -73,6 +80,13 @@ def test_get_takes_the_health_of_a_gateway_that_is_down(url: str, monkeypatch: p
     monkeypatch.setattr(Answers, "status", 503)
     monkeypatch.setattr(Answers, "body", json.dumps({"status": "down", "tiers": {}}).encode())
     assert Client(url).get("/healthz")["status"] == "down"
+
+
+def test_client_sends_key_and_actor_to_whom_it_asks_and_no_further(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "asked", [])
+    monkeypatch.setattr(Answers, "location", "/elsewhere")
+    Client(url, admin_key="k" * 16, actor="alice").get("/x")
+    assert Answers.asked == [("/x", "Bearer " + "k" * 16, "alice"), ("/elsewhere", None, None)]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]"])
