@@ -19,7 +19,7 @@ from math import isfinite, sqrt
 from .errors import BadState
 
 SLACK = 0.5  # a fall of one s is found within about THRESHOLD / 0.5 images of the arm
-THRESHOLD = 20.0
+THRESHOLD = 12.0  # of steady Gaussian residuals an alarm in a million images (Siegmund 1985, (2.56))
 MOST_DEVIATION = 3.0
 LEAST_SAMPLES = 50  # before that an arm's own expectation is not worth alarming by
 KEPT_AFTER_ALARM = 0.1  # of an arm's samples

@@ -33,7 +33,11 @@ class RidgeQuality:
     def estimate(self, features: PromptFeatures, arms: Sequence[ArmContext]) -> list[Estimate]:
         """One per arm."""
         values = self._ridge.predict(self._vector(features), [(arm.name, arm.family) for arm in arms])
-        return [Estimate(clipped(quality), max(times, _LEAST_TIMES_PRICE)) for quality, times in values.tolist()]
+        return [
+            # What others cost against their price says nothing of this arm's: its price stands until it is seen.
+            Estimate(clipped(quality), max(times, _LEAST_TIMES_PRICE) if self._ridge.count(arm.name) else 1.0)
+            for arm, (quality, times) in zip(arms, values.tolist(), strict=True)
+        ]
 
     def learn(self, features: PromptFeatures, arm: ArmContext, quality: float, price_times: float | None) -> None:
         """One image of an arm."""

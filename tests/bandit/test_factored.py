@@ -7,7 +7,8 @@ from statistics import mean
 
 import pytest
 
-from bandit.context import ArmContext, Context, Decision, Record, Weights
+from bandit.context import ArmContext, Context, Decision, Limits, Record, Weights
+from bandit.errors import BadState
 from bandit.factored import FactoredOptions, FactoredPolicy
 from bandit.features import extract
 from bandit.simulation import ARMS, MANY_CALLERS, MORE_ARMS, best_fixed, run
@@ -114,3 +115,90 @@ def test_factored_beats_every_fixed_arm_after_a_few_hundred_requests(
     assert earned > mean(best_fixed(rounds) for rounds in runs) + margin
     assert earned > mean(one.uniform for rounds in runs for one in rounds) + 2 * margin
     assert earned < mean(one.oracle for rounds in runs for one in rounds)
+
+
+def drawn(policy: FactoredPolicy, qualities: dict[str, float], rounds: int, seed: int = 0) -> list[str]:
+    """Arms drawn while each is as good as said, give or take; all cost and take the same."""
+    rng, names = Random(seed), []
+    arms = tuple(replace(ARMS[0], name=name, tier=name, family=name) for name in qualities)
+    for number in range(rounds):
+        context = Context(SIMPLE, arms)
+        decision = policy.decide(context, rng)
+        names.append(decision.arm)
+        quality = min(max(qualities[decision.arm] + rng.gauss(0, 0.15), 0.0), 1.0)
+        policy.learn(Record(str(number), context, decision, decision.arm, 0.02, 0.001, quality))
+    return names
+
+
+@pytest.mark.parametrize("quality_model", ["vowpal", "ridge"])
+def test_an_arm_that_began_badly_is_tried_again(quality_model: str) -> None:
+    """The best of nine arms, underestimated after its first forty draws, was not drawn again for 6,000 requests."""
+    policy = FactoredPolicy(FactoredOptions(quality_model=quality_model, floor=0.0))
+    drawn(policy, {"a": 0.5, "b": 0.35}, 60)
+    names = drawn(policy, {"a": 0.5, "b": 0.75}, 600, seed=1)
+    assert names[-200:].count("b") > 150
+
+
+@pytest.mark.parametrize("quality_model", ["vowpal", "ridge"])
+def test_a_newcomer_is_tried_from_its_first_round_on_and_kept_if_it_is_good(quality_model: str) -> None:
+    policy = FactoredPolicy(FactoredOptions(quality_model=quality_model))
+    drawn(policy, {"a": 0.5, "b": 0.6}, 1500)
+    names = drawn(policy, {"a": 0.5, "b": 0.6, "new": 0.7}, 300, seed=1)
+    assert "new" in names[:10]
+    assert names[-100:].count("new") > 60
+
+
+@pytest.mark.parametrize("quality_model", ["vowpal", "ridge"])
+def test_a_fall_of_quality_is_an_alarm_and_the_arm_is_left(quality_model: str) -> None:
+    policy = FactoredPolicy(FactoredOptions(quality_model=quality_model))
+    drawn(policy, {"a": 0.8, "b": 0.6}, 1500)
+    assert policy.alarms == {}
+    names = drawn(policy, {"a": 0.3, "b": 0.6}, 400, seed=1)
+    assert list(policy.alarms) == ["a"]
+    assert names[-100:].count("b") > 80
+
+
+def test_a_removed_arm_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bandit.roster.FORGET_AFTER_RECORDS", 1000)
+    policy = FactoredPolicy(FactoredOptions(quality_model="ridge"))
+    drawn(policy, {"a": 0.5, "old": 0.6}, 200)
+    assert b'"old"' in policy.state()
+    drawn(policy, {"a": 0.5, "b": 0.6}, 2100)
+    assert b'"old"' not in policy.state()
+
+
+@pytest.mark.parametrize("quality_model", ["vowpal", "ridge"])
+def test_what_images_cost_against_their_price_is_learned(quality_model: str) -> None:
+    policy = FactoredPolicy(FactoredOptions(quality_model=quality_model))
+    for number in range(200):
+        decision = Decision("gan@one", 0.5, {})
+        policy.learn(Record(str(number), Context(SIMPLE, ARMS), decision, "gan@one", 0.02, 0.003, 0.9))
+    told = policy.decide(Context(SIMPLE, ARMS), Random(0)).predictions
+    assert told["gan@one"].cost_usd == pytest.approx(0.003, rel=0.05)
+    assert told["flow@full"].cost_usd == pytest.approx(ARMS[2].price_usd, rel=1.1)
+    dearer = tuple(replace(arm, price_usd=2 * arm.price_usd) for arm in ARMS)
+    assert policy.decide(Context(SIMPLE, dearer), Random(0)).predictions["gan@one"].cost_usd == pytest.approx(
+        2 * told["gan@one"].cost_usd
+    )
+
+
+def test_limits_mask_before_gaps_are_weighed() -> None:
+    """The dearest arm is the best; within the limit the best of the others takes its place, not an even share."""
+    policy = FactoredPolicy()
+    run(policy, 800, seed=11)
+    context = Context(COMPOSED, ARMS, Weights(1.0), Limits(cost_usd=0.01))
+    probabilities = policy.decide(context, Random(0)).probabilities
+    assert probabilities["flow@full"] == 0.0
+    assert probabilities["diffusion@20"] > 0.8
+
+
+def test_options_that_shape_what_is_learned_must_match_the_state() -> None:
+    state = FactoredPolicy(FactoredOptions(quality_model="ridge")).state()
+    FactoredPolicy(FactoredOptions(quality_model="ridge", floor=0.2, optimism=2.0)).restore(state)
+    for other in (
+        FactoredOptions(),
+        FactoredOptions(quality_model="ridge", own_penalty=31.0),
+        FactoredOptions(quality_model="ridge", budget_usd=0.1),
+    ):
+        with pytest.raises(BadState):
+            FactoredPolicy(other).restore(state)

@@ -98,6 +98,16 @@ def test_another_budget_keeps_what_was_learned_and_starts_without_debt() -> None
     assert mean(spent(richer, 600, seed=1)) == pytest.approx(0.010, rel=0.06)
 
 
+def test_a_budget_spreads_the_floor_such_that_every_arm_costs_alike() -> None:
+    policy = FactoredPolicy(FactoredOptions(budget_usd=0.002, floor=0.3))
+    spent(policy, 300)
+    decision = policy.decide(Context(extract("a cat"), ARMS), Random(0))
+    money = sum(1 / price for price in PRICES.values())
+    for name, price in PRICES.items():
+        assert decision.probabilities[name] >= 0.3 / price / money - 1e-12
+    assert decision.probabilities["flow@full"] < 0.05
+
+
 def test_two_budgets_at_once_are_refused() -> None:
     with pytest.raises(UnknownPolicy, match="give one of them"):
         FactoredOptions(budget_usd=0.1, budget_usd_per_hour=1.0)
