@@ -126,6 +126,8 @@ def _replay(given: argparse.Namespace) -> int:
     written = json.dumps(json_of(table, outcomes, run), indent=1, allow_nan=False)
     (given.out / f"{stem}.json").write_text(written + "\n", encoding="utf-8")
     title = f"{table.name}: {len(table.prompts)} prompts, {given.seeds} seeds"
+    if scenario is not None:
+        title += f"; rounds after {scenario.title}"
     draw([one.comparison for one in outcomes], title, given.out / f"{stem}.png")
     _told(f"written: {given.out / stem}.json and .png")
     return 0

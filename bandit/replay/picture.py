@@ -53,9 +53,10 @@ def _regret(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> None
         elif name in colours:
             style = "-" if kinds[name] == "policy" else "--"
             axes.plot(comparison.regret_rounds, curve, style, color=colours[name], label=name, linewidth=1.6)
-    axes.set_title(f"{comparison.trial.title}: lost to the oracle", fontsize=10)
+    oracle = "the oracle" if comparison.trial.ceiling_usd is None else "an oracle without a ceiling"
+    axes.set_title(f"{comparison.trial.title}: lost to {oracle}", fontsize=10)
     axes.set_xlabel("rounds")
-    axes.set_ylabel("cumulative utility lost to the oracle")
+    axes.set_ylabel(f"cumulative utility lost to {oracle}")
     axes.grid(alpha=0.3)
     if comparison.regret:
         # What never learns may lose so much that all others would be one line.
