@@ -21,7 +21,7 @@ from functools import partial
 
 from .errors import BanditError
 from .evaluation import command as evaluation
-from .features import SCHEMAS
+from .features import DEFAULT_SCHEMA, SCHEMAS
 from .interference import command as interference
 from .journal import Journal
 from .learner import Learner, LearnerSettings
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--journal", required=True, metavar="URL", help="sqlite:///file.db or postgresql+psycopg://...")
     learn.add_argument("--policy", required=True, action="append", metavar="NAME", help="may be given several times")
     learn.add_argument("--options", default="{}", metavar="JSON", help="options of the policies, as a JSON object")
-    learn.add_argument("--features", default=SCHEMAS[-1], choices=SCHEMAS, help="features schema to learn from")
+    learn.add_argument("--features", default=DEFAULT_SCHEMA, choices=SCHEMAS, help="features schema to learn from")
     learn.add_argument("--holder", default=None, help="name of this process, used by no other (default: made up)")
     learn.add_argument("--poll-s", type=float, default=0.5, help="pause between steps with nothing to do")
     learn.add_argument("--join-window-s", type=float, default=defaults.join_window_s)
