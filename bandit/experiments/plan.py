@@ -167,6 +167,12 @@ class Plan:
                 raise BadPlan(f"carry_over_s is {shown(carry_s)}; allowed: 0 or more, and less than slot_s")
         if self.kind in LOGGED_ONLY and self.guardrails:
             raise BadPlan(f"guardrails watch what acts on requests, and in kind {self.kind} only the control does")
+        for variant in self.variants:
+            if self.kind in LOGGED_ONLY and variant.name != self.control and variant.learns_from == "own":
+                raise BadPlan(
+                    f"variant {variant.name} of kind {self.kind} acts on nothing, so there are no records of its own to "
+                    "learn from; allowed: learns_from all"
+                )
         if self.kind == "apprentice":
             if not is_number(self.takeover) or self.takeover is None or not 0 < self.takeover <= 2:
                 raise BadPlan(f"takeover is {shown(self.takeover)}; allowed for an apprentice: above 0 and at most 2")
