@@ -89,8 +89,8 @@ class WeightsPreset(_Section):
     quality: float = Field(ge=0, le=1e9)
     latency_per_s: float = Field(ge=0, le=1e9)
     cost_per_usd: float = Field(ge=0, le=1e9)
-    max_cost_usd: float | None = Field(default=None, gt=0)  # per image, where the caller sets no ceiling
-    max_latency_s: float | None = Field(default=None, gt=0)  # expected, as above
+    max_cost_usd: float | None = Field(default=None, gt=0, le=1e6)  # per image, where the caller sets no ceiling
+    max_latency_s: float | None = Field(default=None, gt=0, le=86400)  # expected, as above
 
     @model_validator(mode="after")
     def _worth_something(self) -> Self:

@@ -10,6 +10,7 @@ answer    only after decision and outcome are durable; the images go to the scor
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -18,12 +19,14 @@ from functools import partial
 from typing import Any
 
 from bandit.backlog import Backlog, read_backlog
-from bandit.context import Context, Limits, Weights
-from bandit.errors import Contradiction, JournalAway, NoArmAvailable, UnknownDecision
+from bandit.context import Context, Limits, PromptFeatures, Weights
+from bandit.errors import BadVector, Contradiction, JournalAway, NoArmAvailable, UnknownDecision, UnknownSchema
 from bandit.experiments.assignment import Running, column
+from bandit.features import DEFAULT_SCHEMA
 from bandit.journal import Health, Journal
 from bandit.rows import DecisionRow, OutcomeRow, SignalRow, Verdict
 from bandit.signals import SignalKind
+from bandit.validation import MAX_AMOUNT
 from bandit.votes import is_learned, vote_source
 
 from .answers import decision_body, image_body, image_headers, model_body, models_body
@@ -38,6 +41,8 @@ from .recording import Recorder, Written, attempt_rows
 from .routing import Attempt
 from .scoring import ScoreCall, Scoring, ToScore
 from .tier_app import Work
+
+logger = logging.getLogger("ray.serve")
 
 _BEHIND_SNAPSHOTS = 6  # a learner that missed so many times to publish is taken for stopped ...
 _BEHIND_LEAST_S = 30.0  # ... but not sooner than this
@@ -239,7 +244,7 @@ class Gateway:
         else:
             choice = self.deciders.live()
         context = Context(
-            features=self._recorder.features(request.prompt, choice.decider.features_schema),
+            features=self._features(request.prompt, choice.decider.features_schema),
             arms=self.board.arms(names, patient=request.model != "auto"),
             weights=self._weights[request.quality],
             limits=self._limits_of(request),
@@ -261,16 +266,27 @@ class Gateway:
         if request.max_cost_usd is None and request.max_latency_s is None:
             return preset
         return Limits(
-            latency_s=preset.latency_s if request.max_latency_s is None else request.max_latency_s,
-            cost_usd=preset.cost_usd if request.max_cost_usd is None else request.max_cost_usd,
+            latency_s=preset.latency_s if request.max_latency_s is None else min(request.max_latency_s, MAX_AMOUNT),
+            cost_usd=preset.cost_usd if request.max_cost_usd is None else min(request.max_cost_usd, MAX_AMOUNT),
         )
+
+    def _features(self, prompt: str, schema: str) -> PromptFeatures:
+        """Those that a policy asks for; where they cannot be had here, the default ones.
+
+        A policy refuses those that it does not understand, and is replaced like any that misbehaves.
+        """
+        try:
+            return self._recorder.features(prompt, schema)
+        except (UnknownSchema, BadVector) as error:
+            logger.error("features %s: %s", schema, error)
+            return self._recorder.features(prompt, DEFAULT_SCHEMA)
 
     def _decide_beside(self, asked: _Asked) -> None:
         """Shadows, in the event loop: each takes microseconds, while the tier works."""
         self.deciders.decide_beside(
             asked.choice,
             asked.context,
-            partial(self._recorder.features, asked.request.prompt),
+            partial(self._features, asked.request.prompt),
             asked.decision_id,
             asked.created_s,
         )

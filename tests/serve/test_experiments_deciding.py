@@ -15,8 +15,10 @@ import pytest
 
 import bandit.uniform
 from bandit.context import Context, Decision, PromptFeatures
+from bandit.errors import BadVector
 from bandit.experiments.ledger import Ledger
 from serve.experiments_deciding import Deciders
+from serve.recording import Recorder
 from tests.serve.in_process_gateway import Setting
 
 FIXED = {
@@ -128,6 +130,35 @@ def test_a_variant_that_misbehaves_is_replaced_stopped_and_written_down(
     assert not setting.deciders.faults
     assert setting.deciders.fallbacks == 1
     assert why(setting, unlucky[0])["variant"] is None
+
+
+def test_a_variant_whose_features_cannot_be_had_here_is_replaced_and_stopped(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Feature extraction comes before the policy; its failure was an error to the caller."""
+    extract = Recorder.features
+
+    def features(self: Recorder, prompt: str, schema: str) -> PromptFeatures:
+        if schema != "words-1":
+            raise BadVector(f"no encoder for {schema}")
+        return extract(self, prompt, schema)
+
+    monkeypatch.setattr(Recorder, "features", features)
+    vectors = {"name": "b", "policy": "factored", "options": {"features_schema": "words-1+minilm-1"}}
+    setting.run_experiment(experiment_id="split-1", variants=[FIXED["a"], vectors])
+    told = [why(setting, user) for user in USERS]
+    assert [one["policy"] for one in told if one["variant"] == "split-1:b"] == ["fallback:uniform"]
+    setting.look()
+    assert "words-1+minilm-1" in setting.ledger.experiment("split-1").stopped_variants["b"].reason
+
+
+@pytest.mark.parametrize("ceiling", [1e300, 5e-324])
+def test_no_ceiling_of_a_caller_makes_a_policy_misbehave(setting: Setting, ceiling: float) -> None:
+    variants = [{"name": name, "policy": policy} for name, policy in (("a", "factored"), ("b", "linucb"))]
+    setting.run_experiment(experiment_id="split-1", variants=variants)
+    for user in USERS:
+        assert not why(setting, user, max_cost_usd=ceiling, max_latency_s=ceiling)["policy"].startswith("fallback")
+    assert not setting.deciders.faults
 
 
 def test_a_fault_that_many_gateways_meet_is_written_once(
