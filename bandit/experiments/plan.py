@@ -170,7 +170,7 @@ class Plan:
         for variant in self.variants:
             if self.kind in LOGGED_ONLY and variant.name != self.control and variant.learns_from == "own":
                 raise BadPlan(
-                    f"variant {variant.name} of kind {self.kind} acts on nothing, so there are no records of its own to "
+                    f"variant {variant.name} of kind {self.kind} acts on nothing, so it has no records of its own to "
                     "learn from; allowed: learns_from all"
                 )
         if self.kind == "apprentice":

@@ -121,7 +121,7 @@ def test_without_weights_a_split_is_even_and_the_control_of_a_shadow_acts_alone(
             {"kind": "shadow", "guardrails": [{"metric": "rating", "limit": "bound", "value": 1}]},
             "guardrails watch what acts",
         ),
-        ({"kind": "shadow", "variants": variants({}, {"learns_from": "own"})}, "acts on nothing, so there are no"),
+        ({"kind": "shadow", "variants": variants({}, {"learns_from": "own"})}, "acts on nothing, so it has no"),
         ({"kind": "pools"}, "variant old has no pool, and the kind is pools"),
         ({"variants": variants({"pool": ["gan"]}, {})}, "variant old has a pool, and the kind is split"),
         ({"kind": "pools", "variants": variants({"pool": ["gan@a"]}, {"pool": ["gan@b"]})}, "tier gan is in the pools"),
