@@ -89,7 +89,9 @@ class Plan:
     kind: str = "split"
     metric: str = "utility"  # the one that decides
     alpha: float = 0.05
-    least_units: int = 100  # per variant, before anything is called a winner; slots in a switchback
+    # Per variant, before anything is called a winner; slots in a switchback, where fewer do. With 30 units on the small
+    # side of a 10/90 split, lognormal values gave 9.7 % false alarms at alpha 0.05; with 200, 2.8 % (600 A/A runs).
+    least_units: int = 200
     guardrails: tuple[Guardrail, ...] = ()
     slot_s: float | None = None  # switchback
     carry_over_s: float | None = None  # switchback: so much at the start of each slot is dropped
