@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bandit.backlog import Backlog, read_backlog
 from bandit.context import Context, Limits, PromptFeatures, Weights
-from bandit.errors import BadVector, Contradiction, JournalAway, NoArmAvailable, UnknownDecision, UnknownSchema
-from bandit.experiments.assignment import Running, column
+from bandit.errors import BadVector, Contradiction, NoArmAvailable, UnknownDecision, UnknownSchema
 from bandit.features import DEFAULT_SCHEMA
-from bandit.journal import Health, Journal
+from bandit.journal import Journal
 from bandit.rows import DecisionRow, OutcomeRow, SignalRow, Verdict
 from bandit.signals import SignalKind
 from bandit.validation import MAX_AMOUNT
@@ -32,9 +30,10 @@ from bandit.votes import is_learned, vote_source
 from .answers import decision_body, image_body, image_headers, model_body, models_body
 from .api import SEED_LIMIT, ImageRequest, Offer, feedback_request, image_request, timeout_s
 from .catalogue import Catalogue
-from .deciding import Decided, age_s, meets_limits
+from .deciding import Decided, meets_limits
 from .dispatch import Dispatcher, NotServed, Served, TierCall
-from .experiments_deciding import Choice, Deciders, InUse
+from .experiments_deciding import Choice, Deciders
+from .health import Health
 from .load import LoadBoard
 from .openai_errors import Refusal, overloaded, shown, unavailable
 from .recording import Recorder, Written, attempt_rows
@@ -43,9 +42,6 @@ from .scoring import ScoreCall, Scoring, ToScore
 from .tier_app import Work
 
 logger = logging.getLogger("ray.serve")
-
-_BEHIND_SNAPSHOTS = 6  # a learner that missed so many times to publish is taken for stopped ...
-_BEHIND_LEAST_S = 30.0  # ... but not sooner than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +96,7 @@ class Gateway:
         self._limits: Mapping[str, Limits] = {name: catalogue.limits_for(name) for name in catalogue.qualities()}
         self._scorer_name = f"scorer:{catalogue.scorer.class_path.partition(':')[2]}"[:128]
         self.scoring = Scoring(score, self._note_quality)
+        self.health = Health(catalogue, journal, recorder, deciders, board, self.scoring)
         self._admitted = 0
         self._admitted_limit = catalogue.gateway.max_ongoing_requests + catalogue.gateway.max_queued_requests
         self._started_s = time.time()
@@ -168,69 +165,6 @@ class Gateway:
                 404, f"There is no model {shown(name)}; known: {known}.", code="model_not_found", param="model"
             )
         return model_body(name, self._started_s)
-
-    async def health(self) -> tuple[bool, dict[str, Any]]:
-        """GET /healthz: whether requests can be served now, and what each part says.
-
-        Degraded: a tier is away, what was measured is not learned, or images are not scored; requests are served.
-        """
-        journal, backlog = await asyncio.to_thread(self._read_journal)
-        learning = self._catalogue.learning
-        behind_s = max(_BEHIND_LEAST_S, _BEHIND_SNAPSHOTS * learning.snapshot_after_s)
-        behind = backlog is not None and backlog.is_behind(behind_s)
-        tiers = self.board.tiers()
-        in_use = self.deciders.in_use
-        loaded = in_use.live.loaded
-        up = journal.reachable and any(self.board.is_available(tier) for tier in tiers)
-        whole = up and not behind and not self.scoring.failing and all(map(self.board.is_available, tiers))
-        return up, {
-            "status": "ok" if whole else "degraded" if up else "down",
-            "tiers": {
-                name: {"replicas": load.replicas, "in_flight": load.in_flight, "circuit": load.circuit}
-                for name, load in tiers.items()
-            },
-            "journal": {
-                "reachable": journal.reachable,
-                "backend": journal.backend,
-                "waiting_rows": self._recorder.waiting_rows,
-                "lost_rows": self._recorder.lost_rows,
-            },
-            "policy": {
-                "name": loaded.policy.name,
-                "snapshot_version": loaded.version,
-                "snapshot_age_s": age_s(loaded),
-                "fallbacks": self.deciders.fallbacks,
-                "promoted_by": in_use.promoted_by,
-            },
-            "experiments": [_running_body(experiment, in_use) for experiment in in_use.running],
-            "learning": None
-            if backlog is None
-            else {
-                "behind": behind,
-                "unfolded_joins": backlog.unfolded_joins,
-                "waited_s": backlog.waited_s,
-                "snapshot_age_s": backlog.snapshot_age_s,
-            },
-            "scoring": {
-                "failing": self.scoring.failing,
-                "waiting": self.scoring.waiting,
-                "dropped": self.scoring.dropped,
-                "failed": self.scoring.failed,
-            },
-        }
-
-    def _read_journal(self) -> tuple[Health, Backlog | None]:
-        health = self._journal.health()
-        try:
-            backlog = read_backlog(
-                self._journal,
-                self.deciders.in_use.live.snapshot_name,
-                now_s=time.time(),
-                join_window_s=self._catalogue.learning.join_window_s,
-            )
-        except JournalAway:
-            backlog = None
-        return health, backlog
 
     def _decide(self, request: ImageRequest, started_s: float) -> _Asked:
         names = self.offer.models[request.model]
@@ -442,16 +376,6 @@ def offer_of(catalogue: Catalogue) -> Offer:
         max_prompt_characters=catalogue.gateway.max_prompt_characters,
         max_images=catalogue.gateway.max_images,
     )
-
-
-def _running_body(experiment: Running, in_use: InUse) -> dict[str, Any]:
-    plan, variants = experiment.plan, dict[str, Any]()
-    for planned in plan.variants:
-        decider = in_use.deciders.get(column(plan, planned.name))
-        stopped = planned.name in experiment.stopped or decider is None
-        version = None if decider is None else decider.loaded.version
-        variants[planned.name] = {"policy": planned.policy, "snapshot_version": version, "stopped": stopped}
-    return {"experiment_id": plan.experiment_id, "kind": plan.kind, "control": plan.control, "variants": variants}
 
 
 def _is_id(text: str) -> bool:

@@ -63,7 +63,7 @@ def http_app(
 
     @app.get("/healthz", response_model=None)
     async def health() -> Response:
-        up, body = await gateway().health()
+        up, body = await gateway().health.read()
         return JSONResponse(body, status_code=200 if up else 503)
 
     app.include_router(experiments_router(experiments, admin))

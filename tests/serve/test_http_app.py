@@ -95,7 +95,7 @@ def test_every_answered_decision_is_in_the_journal_once_and_whole(setting: Setti
 
 
 def test_health_is_degraded_while_nothing_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.gateway._BEHIND_LEAST_S", 0.0)
+    monkeypatch.setattr("serve.health._BEHIND_LEAST_S", 0.0)
     setting = Setting(tmp_path, CATALOGUE + "learning: {snapshot_after_s: 0.001, join_window_s: 0.001}\n")
     assert setting.request("GET", "/healthz").json()["status"] == "ok"
     setting.generate()
