@@ -52,7 +52,7 @@ class FactoredOptions(OutcomeOptions):
     budget_usd_per_hour: float | None = None
     quality_model: str = "auto"  # vowpal: from words; ridge: from vectors; auto: ridge where the schema has a vector
     shared_penalty: float = 5.0  # of the ridge regression that all arms share
-    own_penalty: float = 30.0  # of what an arm differs by
+    own_penalty: float = 20.0  # of what an arm differs by
     buckets: int = 0  # that the ridge regression hashes tokens into
     memory: float = 20_000.0  # samples of an arm that count; older ones fade
 
