@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b, blake2s
 
 import numpy as np
@@ -86,6 +87,19 @@ def needs_vector(schema: str) -> bool:
     """Whether `extract` must be given a sentence vector for this schema. Raises UnknownSchema."""
     _check_schema(schema)
     return schema in _VECTOR_NUMBERS
+
+
+def as_schema(features: PromptFeatures, schema: str) -> PromptFeatures | None:
+    """The features as another schema has them, if they hold all of it: the vector is left out; None if they do not.
+
+    So one row of the journal teaches policies of both schemas, and a variant with an encoder can stand beside one
+    without.
+    """
+    if features.schema == schema:
+        return features
+    if features.schema == f"{schema}+minilm-1":
+        return replace(features, schema=schema, vector=())
+    return None
 
 
 def extract(

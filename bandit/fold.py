@@ -15,6 +15,7 @@ from typing import Any
 
 from .context import Context, Record
 from .errors import BadRecord, BadRow, BadState, NoArmAvailable
+from .features import as_schema
 from .joins import join_from_row
 from .policy import Policy
 
@@ -99,11 +100,14 @@ class Fold:
             record = join_from_row(row).record
             if record is None:
                 return None
-            schema = record.context.features.schema
-            if schema != self.features_schema:
+            features = as_schema(record.context.features, self.features_schema)
+            if features is None:
                 if self._learns is not None:
                     return None
+                schema = record.context.features.schema
                 return f"its features are {schema}, this policy learns from {self.features_schema}"
+            if features is not record.context.features:
+                record = replace(record, context=replace(record.context, features=features))
             self.policy.learn(record)
         except (BadRecord, BadRow) as error:
             return str(error)

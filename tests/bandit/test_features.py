@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bandit.codec import features_to_json
 from bandit.errors import BadVector, UnknownSchema
-from bandit.features import DEFAULT_SCHEMA, MAX_TOKENS, SCHEMAS, extract, needs_vector
+from bandit.features import DEFAULT_SCHEMA, MAX_TOKENS, SCHEMAS, as_schema, extract, needs_vector
 
 NAME = re.compile(r"[a-z0-9_]+")
 
@@ -199,3 +199,13 @@ def test_extract_refuses_a_vector_where_the_schema_has_none() -> None:
 def test_needs_vector_refuses_an_unknown_schema() -> None:
     with pytest.raises(UnknownSchema, match="words-1"):
         needs_vector("words-9")
+
+
+def test_as_schema_leaves_the_vector_out_and_adds_none() -> None:
+    rich = extract("two cats", "words-1+minilm-1", key=b"k", vector=[0.5] * 128)
+    poor = extract("two cats", "words-1", key=b"k")
+    assert as_schema(rich, "words-1") == poor
+    assert as_schema(rich, "words-1+minilm-1") is rich
+    assert as_schema(poor, "words-1") is poor
+    assert as_schema(poor, "words-1+minilm-1") is None
+    assert as_schema(rich, "words-2") is None
