@@ -215,6 +215,8 @@ def test_a_shadow_that_misbehaves_is_stopped_and_no_request_knows(
     break_uniform(monkeypatch, RuntimeError("no"))
     told = [why(setting) for _ in range(3)]
     assert {(one["variant"], one["policy"]) for one in told} == {("shadow-1:a", "fixed")}
+    choice = setting.deciders.choose("alice", "dec_1", time.time())
+    assert [name for name, _ in choice.shadows] == ["c"]  # before the ledger knows of it
     setting.look()
     assert "raised RuntimeError" in setting.ledger.experiment("shadow-1").stopped_variants["b"].reason
     setting.shadow_log.flush()

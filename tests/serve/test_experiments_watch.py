@@ -87,11 +87,15 @@ def test_look_gives_a_variant_that_is_the_live_policy_its_decider_and_others_one
     assert (other.loaded.version, in_use.live.loaded.version) == (version, None)
 
 
-def test_look_brings_a_variant_into_use_with_what_it_has_learned(watched: Watched) -> None:
+def test_look_brings_a_variant_into_use_with_what_it_has_learned(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watched.run()
     version = watched.publish("exp-1:b")
+    used: list[int | None] = []
+    monkeypatch.setattr(watched.deciders, "use", lambda in_use: used.append(in_use.deciders["exp-1:b"].loaded.version))
     watched.look()
-    assert watched.deciders.in_use.deciders["exp-1:b"].loaded.version == version
+    assert used == [version]
 
 
 def test_look_keeps_the_deciders_that_go_on(watched: Watched) -> None:

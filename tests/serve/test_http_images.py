@@ -103,6 +103,8 @@ def test_images_of_a_quality_with_ceilings_stay_within_them_unless_the_caller_se
         ({}, {"small@fast", "large@draft"}),
         ({"max_cost_usd": 0.001}, {"small@fast"}),
         ({"max_cost_usd": 1.0, "max_latency_s": 1.0}, {"small@fast", "large@draft", "large@full"}),
+        ({"max_latency_s": 1.0}, {"small@fast", "large@draft"}),
+        ({"max_cost_usd": 1.0}, {"small@fast", "large@draft"}),
     ]
     for body, within in asked:
         told = setting.generate(quality="low", **body).json()["switchboard"]["decision_id"]

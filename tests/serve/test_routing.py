@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bandit.context import ArmContext
@@ -44,6 +46,19 @@ def test_next_arm_after_full_or_late_leaves_the_tier_at_once(error: Failure) -> 
 def test_next_arm_never_goes_to_a_closed_tier_or_back_to_a_tried_one() -> None:
     assert chosen(failed("flow@standard"), open_tiers={"gan"}) == "gan@fast"
     assert chosen(failed("gan@fast", "full"), failed("flow@standard", "full"), open_tiers={"gan", "flow"}) is None
+
+
+def test_next_arm_beyond_what_the_policy_would_draw_is_the_cheapest() -> None:
+    """Arms above the caller's ceiling have probability 0; who must be overcharged is so by as little as can be."""
+    arms = (arm("gan@fast"), replace(arm("flow@dear"), price_usd=2.0), replace(arm("flow@cheap"), price_usd=1.0))
+    found = next_arm(
+        {"gan@fast": 1.0, "flow@dear": 0.0, "flow@cheap": 0.0},
+        arms,
+        [failed("gan@fast", "full")],
+        pinned=False,
+        open_tiers={"gan", "flow"},
+    )
+    assert found == "flow@cheap"
 
 
 def test_next_arm_comes_back_to_the_only_tier_whose_replica_died() -> None:
