@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from bandit.errors import BadState, BanditError
 from bandit.experiments.state import LivePolicy
 from bandit.policies import build
 from bandit.snapshots import Snapshots
@@ -70,9 +69,9 @@ class SnapshotLook:
             policy = build(self._policy.name, self._policy.options)
             try:
                 policy.restore(snapshot.payload)
-            except (BadState, BanditError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever a policy makes of bytes, an older snapshot is looked for
                 self._refused.add(snapshot.version)
-                logger.error("snapshot %d is not used: %s", snapshot.version, error)
+                logger.error("snapshot %d is not used: %s: %s", snapshot.version, type(error).__name__, error)
                 continue
             self._decider.swap(Loaded(policy, snapshot.version, snapshot.created_at_s))
             return

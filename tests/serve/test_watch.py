@@ -9,6 +9,7 @@ import pytest
 
 from bandit import leases
 from bandit.experiments.state import LivePolicy
+from bandit.factored import FactoredPolicy
 from bandit.journal import Journal
 from bandit.policies import build
 from bandit.snapshots import Snapshots
@@ -67,6 +68,25 @@ def test_snapshot_look_keeps_the_last_good_one_when_the_newest_is_bad(journal: J
     newest = publish(journal, build("factored").state(), position=3)
     look()
     assert decider.loaded.version == newest
+
+
+def test_snapshot_look_goes_on_when_a_policy_raises_whatever_over_a_snapshot(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look follows many policies: what one makes of its bytes must not stop the others."""
+    decider = Decider(build("factored"), build("uniform"), Random(1))
+    good = publish(journal, build("factored").state(), position=1)
+    publish(journal, b"odd", position=2)
+    restore = FactoredPolicy.restore
+
+    def raising(self: FactoredPolicy, state: bytes) -> None:
+        if state == b"odd":
+            raise ZeroDivisionError
+        restore(self, state)
+
+    monkeypatch.setattr(FactoredPolicy, "restore", raising)
+    SnapshotLook(Snapshots(journal), POLICY, decider)()
+    assert decider.loaded.version == good
 
 
 def test_replicas_look_leaves_out_what_nobody_knows() -> None:
