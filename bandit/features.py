@@ -34,9 +34,10 @@ from .context import PromptFeatures
 from .errors import BadVector, UnknownSchema
 
 DEFAULT_SCHEMA = "words-1"
-SCHEMAS = ("words-1+minilm-1", DEFAULT_SCHEMA)  # no order of age or worth: where one is to be chosen, name it
+VECTOR_SCHEMA = "words-1+minilm-1"
+SCHEMAS = (VECTOR_SCHEMA, DEFAULT_SCHEMA)  # no order of age or worth: where one is to be chosen, name it
 
-_VECTOR_NUMBERS = {"words-1+minilm-1": 128}  # schemas that have a sentence vector
+_VECTOR_NUMBERS = {VECTOR_SCHEMA: 128}  # schemas that have a sentence vector
 # What is decided on is what the journal keeps, to the bit, and a row stays near a kilobyte.
 VECTOR_DECIMALS = 4
 

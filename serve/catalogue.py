@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from bandit.context import ArmContext, Limits, Weights
 from bandit.errors import UnknownPolicy
+from bandit.features import SCHEMAS, needs_vector
 from bandit.policies import build
 from cluster.resources import ScalingLimits, TierResources
 
@@ -81,6 +82,15 @@ class PolicyChoice(_Section):
     def policy_options(self) -> dict[str, Any]:
         """What `bandit.policies.build` takes beside the name."""
         return self.options if self.floor is None else self.options | {"floor": self.floor}
+
+
+class EncoderEntry(_Section):
+    """A sentence encoder for prompts, in every gateway. With one, the journal keeps a vector of every prompt."""
+
+    model: Annotated[str, Field(min_length=1, max_length=1000)] | None = None  # None: the installed package's weights
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None  # commit of a hub id
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: Threads = 1
 
 
 class WeightsPreset(_Section):
@@ -230,6 +240,7 @@ class Catalogue(_Section):
     version: Literal[1]
     gateway: Gateway = Gateway()
     policy: PolicyChoice = PolicyChoice()
+    encoder: EncoderEntry | None = None  # None: policies see words only
     weights: dict[Name, WeightsPreset]
     learning: Learning = Learning()
     journal: JournalPlace = JournalPlace()
@@ -255,6 +266,11 @@ class Catalogue(_Section):
             at = ("policy", "options", "arm") if "arm" in self.policy.options else ("policy", "options")
             checks.add(
                 at, f"the fixed policy needs an arm of this catalogue, given {given!r}; allowed: {', '.join(arms)}"
+            )
+        schema = self.policy.options.get("features_schema")
+        if self.encoder is None and isinstance(schema, str) and schema in SCHEMAS and needs_vector(schema):
+            checks.add(
+                ("policy", "options", "features_schema"), f"{schema} needs a sentence encoder: add encoder: {{}}"
             )
         checks.refuse()
         return self

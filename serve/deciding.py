@@ -10,14 +10,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from bandit.context import ArmContext, Context, Decision, Limits
 from bandit.errors import NoArmAvailable
 from bandit.experiments.state import LivePolicy
-from bandit.features import DEFAULT_SCHEMA
+from bandit.features import DEFAULT_SCHEMA, as_schema
 from bandit.latency import crowding
 from bandit.policies import build
 from bandit.policy import Policy, draw, eligible_arms
@@ -99,7 +99,7 @@ class Decider:
         """Draw an arm. Raises NoArmAvailable, and nothing else."""
         _check_available(context)
         loaded = self._loaded
-        decision, fault = _sound(loaded.policy, context, self._rng)
+        decision, fault = _sound(loaded.policy, self._own(context), self._rng)
         if decision is not None:
             return Decided(decision, loaded.policy.name, loaded.version)
         return self._stand_in(context, fault)
@@ -112,8 +112,13 @@ class Decider:
     def try_out(self, context: Context, rng: Random) -> Decided | str:
         """What the policy would decide, with a random source of its own; or how it misbehaved. Nobody stands in."""
         loaded = self._loaded
-        decision, fault = _sound(loaded.policy, context, rng)
+        decision, fault = _sound(loaded.policy, self._own(context), rng)
         return fault if decision is None else Decided(decision, loaded.policy.name, loaded.version)
+
+    def _own(self, context: Context) -> Context:
+        """With the features that the policy understands, if they are all there; a policy refuses others by itself."""
+        features = as_schema(context.features, self.features_schema)
+        return context if features is None or features is context.features else replace(context, features=features)
 
     def _stand_in(self, context: Context, fault: str | None) -> Decided:
         decision, _ = _sound(self._fallback, context, self._rng)

@@ -27,6 +27,7 @@ class InUse:
 
     live: Decider
     promoted_by: str | None = None  # the experiment that made the live policy; None: it is the catalogue's
+    live_column: str | None = None  # of a live policy that learns from its own records only: marks them as its own
     running: tuple[Running, ...] = ()
     deciders: Mapping[str, Decider] = field(default_factory=dict)
 
@@ -38,12 +39,13 @@ class Choice:
     decider: Decider
     exposure: Exposure | None = None
     promoted_by: str | None = None
+    live_column: str | None = None
     shadows: tuple[tuple[str, Decider], ...] = ()  # variants that decide beside, to be logged
 
     @property
     def variant(self) -> str | None:
         """What the decision row says."""
-        return None if self.exposure is None else self.exposure.column
+        return self.live_column if self.exposure is None else self.exposure.column
 
 
 class Deciders:
@@ -68,7 +70,8 @@ class Deciders:
 
     def live(self) -> Choice:
         """For a request that takes part in no experiment."""
-        return Choice(self._in_use.live, promoted_by=self._in_use.promoted_by)
+        in_use = self._in_use
+        return Choice(in_use.live, promoted_by=in_use.promoted_by, live_column=in_use.live_column)
 
     def choose(self, caller: str | None, decision_id: str, now_s: float) -> Choice:
         """Whose turn it is. `caller` is hashed, None if the request names nobody; `now_s` is Unix time."""

@@ -101,7 +101,10 @@ class ExperimentsLook:
                     deciders[column(experiment.plan, name)] = decider(policy)
                 except UnknownPolicy as error:  # created by another version of this program
                     self._deciders.faults[experiment.experiment_id, name] = f"a gateway cannot build it: {error}"
-        self._deciders.use(InUse(live_decider, promoted_by, running, deciders))
+        # Only while the newest promotion is what is used: the column is that promotion's.
+        newest = state.promotions[-1].experiment_id if state.promotions else None
+        own = state.live_column if promoted_by is not None and promoted_by == newest else None
+        self._deciders.use(InUse(live_decider, promoted_by, own, running, deciders))
         self._known, self._follow, self._position = wanted, follow, state.position
 
     def _live(

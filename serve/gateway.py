@@ -20,7 +20,7 @@ from typing import Any
 
 from bandit.context import Context, Limits, PromptFeatures, Weights
 from bandit.errors import BadVector, Contradiction, NoArmAvailable, UnknownDecision, UnknownSchema
-from bandit.features import DEFAULT_SCHEMA
+from bandit.features import DEFAULT_SCHEMA, VECTOR_SCHEMA, needs_vector
 from bandit.journal import Journal
 from bandit.rows import DecisionRow, OutcomeRow, SignalRow, Verdict
 from bandit.signals import SignalKind
@@ -36,6 +36,7 @@ from .experiments_deciding import Choice, Deciders
 from .health import Health
 from .load import LoadBoard
 from .openai_errors import Refusal, overloaded, shown, unavailable
+from .prompt_vectors import PromptVectors, Vector
 from .recording import Recorder, Written, attempt_rows
 from .routing import Attempt
 from .scoring import ScoreCall, Scoring, ToScore
@@ -63,6 +64,7 @@ class _Asked:
     started_s: float  # monotonic
     seed: int
     caller_hash: str | None
+    vector: Vector | None
     choice: Choice
     context: Context  # as the policy that decided saw it
     decided: Decided
@@ -84,7 +86,9 @@ class Gateway:
         board: LoadBoard,
         calls: Mapping[str, TierCall],
         score: ScoreCall,
+        vectors: PromptVectors | None = None,
     ) -> None:
+        """`vectors`: sentence vectors of prompts; None: policies see words only."""
         self.offer = offer_of(catalogue)
         self.deciders = deciders
         self.board = board
@@ -92,11 +96,12 @@ class Gateway:
         self._journal = journal
         self._recorder = recorder
         self._dispatcher = Dispatcher(calls, board)
+        self._vectors = vectors
         self._weights: Mapping[str, Weights] = {name: catalogue.weights_for(name) for name in catalogue.qualities()}
         self._limits: Mapping[str, Limits] = {name: catalogue.limits_for(name) for name in catalogue.qualities()}
         self._scorer_name = f"scorer:{catalogue.scorer.class_path.partition(':')[2]}"[:128]
         self.scoring = Scoring(score, self._note_quality)
-        self.health = Health(catalogue, journal, recorder, deciders, board, self.scoring)
+        self.health = Health(catalogue, journal, recorder, deciders, board, self.scoring, vectors)
         self._admitted = 0
         self._admitted_limit = catalogue.gateway.max_ongoing_requests + catalogue.gateway.max_queued_requests
         self._started_s = time.time()
@@ -112,7 +117,8 @@ class Gateway:
         self._recorder.check()
         self._admitted += 1
         try:
-            asked = self._decide(request, started_s)
+            vector = None if self._vectors is None else await self._vectors.of(request.prompt)
+            asked = self._decide(request, started_s, vector)
             return await self._serve(asked, started_s + limit_s, hurried=hurried)
         finally:
             self._admitted -= 1
@@ -166,7 +172,7 @@ class Gateway:
             )
         return model_body(name, self._started_s)
 
-    def _decide(self, request: ImageRequest, started_s: float) -> _Asked:
+    def _decide(self, request: ImageRequest, started_s: float, vector: Vector | None) -> _Asked:
         names = self.offer.models[request.model]
         if request.size != "auto":
             names = tuple(name for name in names if request.size in self.offer.sizes[name])
@@ -178,7 +184,9 @@ class Gateway:
         else:
             choice = self.deciders.live()
         context = Context(
-            features=self._features(request.prompt, choice.decider.features_schema),
+            features=self._features(
+                request.prompt, vector, choice.decider.features_schema if vector is None else VECTOR_SCHEMA
+            ),
             arms=self.board.arms(names, patient=request.model != "auto"),
             weights=self._weights[request.quality],
             limits=self._limits_of(request),
@@ -192,7 +200,7 @@ class Gateway:
                 self.board.retry_after_s(names),
             ) from error
         seed = secrets.randbelow(SEED_LIMIT) if request.seed is None else request.seed
-        return _Asked(request, decision_id, created_s, started_s, seed, caller_hash, choice, seen, decided)
+        return _Asked(request, decision_id, created_s, started_s, seed, caller_hash, vector, choice, seen, decided)
 
     def _limits_of(self, request: ImageRequest) -> Limits:
         """The caller's own ceilings before those of the quality."""
@@ -204,13 +212,13 @@ class Gateway:
             cost_usd=preset.cost_usd if request.max_cost_usd is None else min(request.max_cost_usd, MAX_AMOUNT),
         )
 
-    def _features(self, prompt: str, schema: str) -> PromptFeatures:
+    def _features(self, prompt: str, vector: Vector | None, schema: str) -> PromptFeatures:
         """Those that a policy asks for; where they cannot be had here, the default ones.
 
         A policy refuses those that it does not understand, and is replaced like any that misbehaves.
         """
         try:
-            return self._recorder.features(prompt, schema)
+            return self._recorder.features(prompt, schema, vector if needs_vector(schema) else None)
         except (UnknownSchema, BadVector) as error:
             logger.error("features %s: %s", schema, error)
             return self._recorder.features(prompt, DEFAULT_SCHEMA)
@@ -220,7 +228,7 @@ class Gateway:
         self.deciders.decide_beside(
             asked.choice,
             asked.context,
-            partial(self._features, asked.request.prompt),
+            partial(self._features, asked.request.prompt, asked.vector),
             asked.decision_id,
             asked.created_s,
         )

@@ -28,7 +28,7 @@ from bandit.journal_writer import JournalWriter
 from bandit.snapshots import Snapshots
 
 from .admin import Admin
-from .catalogue import Catalogue
+from .catalogue import Catalogue, EncoderEntry
 from .deciding import catalogue_policy
 from .experiments_api import ExperimentsApi
 from .experiments_deciding import Deciders
@@ -41,6 +41,7 @@ from .http_app import http_app
 from .journal_file import make_private
 from .load import LoadBoard
 from .names import SCORER, SCORER_DEPLOYMENT, TIER_DEPLOYMENT, tier_application
+from .prompt_vectors import PromptVectors, load_vectors
 from .recording import BUSY_TIMEOUT_S, WAIT_S, Recorder
 from .tier_app import Drawn, Work
 from .watch import REPLICAS_EVERY_S, ReplicasLook, Watch
@@ -70,6 +71,8 @@ class GatewayReplica:
         self._recorder = Recorder(self._writer, place.salt, keep_prompts=place.keep_prompts)
         self._ledger = Ledger(self._journal)
         self._shadow_log = ShadowLog(self._journal)
+        self._encoder: EncoderEntry | None = None
+        self._vectors: PromptVectors | None = None
         self._watches: tuple[Watch, ...] = ()
         self._gateway: Gateway | None = None
         self._experiments: ExperimentsApi | None = None
@@ -97,7 +100,10 @@ class GatewayReplica:
             experiments()  # before the first request, so that no caller sees another policy for a moment
         except JournalAway as error:
             logger.warning("experiments are not known yet: %s", error)
-        self._gateway = Gateway(catalogue, self._journal, self._recorder, deciders, board, calls, ScorerHandle())
+        vectors = self._vectors_of(catalogue)
+        self._gateway = Gateway(
+            catalogue, self._journal, self._recorder, deciders, board, calls, ScorerHandle(), vectors
+        )
         self._experiments = ExperimentsApi(self._journal, self._ledger, live, catalogue.arms(), experiments)
         self._watches = (
             Watch("experiments", experiments, EXPERIMENTS_EVERY_S),
@@ -107,6 +113,12 @@ class GatewayReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return http_app(self._in_use, self._experiments_in_use, self._place.admin, self._place.body_limit_bytes)
+
+    def _vectors_of(self, catalogue: Catalogue) -> PromptVectors | None:
+        """Loaded once: a repriced tier must not cost the seconds that this takes."""
+        if catalogue.encoder != self._encoder:
+            self._encoder, self._vectors = catalogue.encoder, load_vectors(catalogue.encoder)
+        return self._vectors
 
     def _in_use(self) -> Gateway:
         assert self._gateway is not None, "Serve calls reconfigure before it sends requests"

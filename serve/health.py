@@ -16,6 +16,7 @@ from .catalogue import Catalogue
 from .deciding import age_s
 from .experiments_deciding import Deciders, InUse
 from .load import LoadBoard
+from .prompt_vectors import PromptVectors
 from .recording import Recorder
 from .scoring import Scoring
 
@@ -34,6 +35,7 @@ class Health:
         deciders: Deciders,
         board: LoadBoard,
         scoring: Scoring,
+        vectors: PromptVectors | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._journal = journal
@@ -41,6 +43,7 @@ class Health:
         self._deciders = deciders
         self._board = board
         self._scoring = scoring
+        self._vectors = vectors
 
     async def read(self) -> tuple[bool, dict[str, Any]]:
         """GET /healthz: whether requests can be served now, and what each part says.
@@ -74,7 +77,9 @@ class Health:
                 "snapshot_age_s": age_s(loaded),
                 "fallbacks": self._deciders.fallbacks,
                 "promoted_by": in_use.promoted_by,
+                "quality_alarms": dict(getattr(loaded.policy, "alarms", {})),  # arms whose quality fell -> how often
             },
+            "encoder": None if self._vectors is None else {"failed": self._vectors.failed},
             "experiments": [_running_body(experiment, in_use) for experiment in in_use.running],
             "learning": None
             if backlog is None

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
 from replicas.errors import ReplicaError
 from replicas.loading import build_scorer, build_tier, check_source, resolve
 from replicas.scorer import Scorer
+from replicas.sentence_encoder import installed_folder
 from replicas.tier import Tier
 
-from .catalogue import EMBEDDED, Catalogue, ScorerEntry, TierEntry
+from .catalogue import EMBEDDED, Catalogue, EncoderEntry, ScorerEntry, TierEntry
 from .catalogue_errors import CatalogueError
 from .yaml_source import Path, parse_yaml
 
@@ -28,6 +30,8 @@ Problem = tuple[Path, str]
 def problems_in(catalogue: Catalogue) -> list[Problem]:
     """What would keep a replica from starting here, each with its path in the catalogue."""
     found = [(("scorer", *path), words) for path, words in _scorer_problems(catalogue.scorer)]
+    if catalogue.encoder is not None and (words := _refused(partial(_check_encoder, catalogue.encoder))):
+        found.append((("encoder",), words))
     for index, tier in enumerate(catalogue.tiers):
         found += [(("tiers", index, *path), words) for path, words in _tier_problems(tier)]
     return found
@@ -63,6 +67,14 @@ def _tier_problems(entry: TierEntry) -> Iterator[Problem]:
                 key = next((key for key in options if key in words), None)
                 yield ("presets", name, "options", *([key] if key else [])), words
     yield from _source_problems(entry)
+
+
+def _check_encoder(entry: EncoderEntry) -> None:
+    """Raises ReplicaError if the weights are not here."""
+    if entry.model is None:
+        installed_folder()
+    else:
+        check_source(entry.model, entry.revision)
 
 
 def _source_problems(entry: ScorerEntry | TierEntry) -> Iterator[Problem]:

@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bandit import rows
 from bandit.context import PromptFeatures
 from bandit.errors import BadRow, BanditError, JournalError, RowConflict
@@ -73,9 +76,13 @@ class Recorder:
         """Rows taken and not yet durable."""
         return self._writer.waiting_rows
 
-    def features(self, prompt: str, schema: str) -> PromptFeatures:
-        """What the policy sees and the journal keeps of a prompt: no word of it, whatever `keep_prompts` says."""
-        return extract(prompt, schema, key=self._salt)
+    def features(self, prompt: str, schema: str, vector: NDArray[np.float32] | None = None) -> PromptFeatures:
+        """What the policy sees and the journal keeps of a prompt: no word of it, whatever `keep_prompts` says.
+
+        A sentence `vector` tells what a prompt is about all the same; there is one only where the operator asked for
+        it. Raises UnknownSchema, BadVector.
+        """
+        return extract(prompt, schema, key=self._salt, vector=vector)
 
     def hashed(self, text: str) -> str:
         """A stable name of a text, which only holders of the salt can compare with others."""

@@ -102,6 +102,9 @@ def up(catalogue: Catalogue, settings: Settings, asked_at_s: float) -> int:
     finally:
         end_descendants(_ORPHANS_S if supervisor.in_good_order else 0.0)
         temp_dir.remove()
+        # All is done; but a Ctrl-C while the interpreter ends would kill it, and the exit status be that of a failure.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class _Supervisor:
@@ -110,7 +113,7 @@ class _Supervisor:
     def __init__(self) -> None:
         self.signals = 0
         self.in_good_order = False  # did the child end by itself, as it was asked to?
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
     def run(self, told: Start, lock_fd: int) -> int:

@@ -15,10 +15,8 @@ import pytest
 
 import bandit.uniform
 from bandit.context import Context, Decision, PromptFeatures
-from bandit.errors import BadVector
 from bandit.experiments.ledger import Ledger
 from serve.experiments_deciding import Deciders
-from serve.recording import Recorder
 from tests.serve.in_process_gateway import Setting
 
 FIXED = {
@@ -132,18 +130,8 @@ def test_a_variant_that_misbehaves_is_replaced_stopped_and_written_down(
     assert why(setting, unlucky[0])["variant"] is None
 
 
-def test_a_variant_whose_features_cannot_be_had_here_is_replaced_and_stopped(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Feature extraction comes before the policy; its failure was an error to the caller."""
-    extract = Recorder.features
-
-    def features(self: Recorder, prompt: str, schema: str) -> PromptFeatures:
-        if schema != "words-1":
-            raise BadVector(f"no encoder for {schema}")
-        return extract(self, prompt, schema)
-
-    monkeypatch.setattr(Recorder, "features", features)
+def test_a_variant_whose_features_cannot_be_had_here_is_replaced_and_stopped(setting: Setting) -> None:
+    """It asks for sentence vectors where there is no encoder; that was an error to the caller."""
     vectors = {"name": "b", "policy": "factored", "options": {"features_schema": "words-1+minilm-1"}}
     setting.run_experiment(experiment_id="split-1", variants=[FIXED["a"], vectors])
     told = [why(setting, user) for user in USERS]

@@ -182,3 +182,19 @@ def test_look_keeps_the_catalogues_policy_where_the_promoted_one_cannot_be_built
     monkeypatch.setattr("serve.experiments_watch.build", old_build)
     watched.look()
     assert (watched.deciders.in_use.live.snapshot_name, watched.deciders.in_use.promoted_by) == ("factored", None)
+
+
+@pytest.mark.parametrize(("learns_from", "column"), [("own", "exp-1:b:live"), ("all", None)])
+def test_look_marks_decisions_of_a_promoted_policy_that_learns_from_its_own_alone(
+    watched: Watched, learns_from: str, column: str | None
+) -> None:
+    """Without the mark such a policy learned nothing more once it was live."""
+    watched.run(variants=[VARIANTS[0], {**VARIANTS[1], "learns_from": learns_from}])
+    assert watched.deciders.live().variant is None
+    watched.ledger.promote("exp-1", "b", "test", time.time(), force=True)
+    watched.look()
+    assert watched.deciders.in_use.promoted_by == "exp-1"
+    assert watched.deciders.live().variant == column
+    watched.ledger.roll_back("exp-1", "test", time.time(), reason="so")
+    watched.look()
+    assert watched.deciders.live().variant is None
