@@ -30,6 +30,7 @@ from .temp_dirs import TempDir, remove_stale
 STOP_SIGNAL = signal.SIGUSR1  # to the child: ray.init replaces what is done on SIGTERM, in Python and below it
 
 _ROOT = Path(__file__).parent.parent
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STOP_LIMIT_S = 40.0  # for a stop in good order; after that it is killed
 _STARTING_STOP_LIMIT_S = 3.0  # the same before it is ready, when there is nothing to lose
 _ASK_AGAIN_S = 1.0
