@@ -44,7 +44,7 @@ Floats = NDArray[np.float64]
 class FactoredOptions(OutcomeOptions):
     """Options of `factored`. Those in `only_decide` shape decisions and may change without learning anew."""
 
-    floor: float = 0.01  # share of all decisions that are drawn evenly; under a budget, evenly by money
+    floor: float = 0.01  # share of all decisions that are drawn evenly, less so what is dear; see `_even_by_loss`
     gamma_scale: float = 0.3  # gamma(arm) = gamma_scale * (1 + age of the arm) ** gamma_exponent, in 1 / quality
     gamma_exponent: float = 1.5
     optimism: float = 1.0  # standard errors of an arm's mean that are added for its being little known
@@ -116,7 +116,7 @@ class FactoredPolicy:
         predictions = self._outcome.predict(context)
         arms = eligible_arms(context, {name: one.latency_s for name, one in predictions.items()})
         worths = self._worths(arms, predictions, context.weights.quality)
-        floor_shares = None
+        floor_shares = _even_by_loss(arms, predictions, context.weights.quality)
         if self._pacer is not None:
             costs_usd = {arm.name: predictions[arm.name].cost_usd for arm in arms}
             multiplier = self._pacer.multiplier
@@ -124,13 +124,11 @@ class FactoredPolicy:
                 multiplier = self._pacer.solve_for(worths, costs_usd, self._shares)
             worths = {name: worth - multiplier * costs_usd[name] for name, worth in worths.items()}
             costs = np.array(list(costs_usd.values()))
-            floor_shares = _even_by_money(costs, np.ones(len(costs), dtype=bool))
+            floor_shares = _even_by_money(costs, np.ones(len(costs), dtype=bool)).tolist()
         probabilities = {arm.name: 0.0 for arm in context.arms}
         probabilities |= inverse_gap_weighting(worths, {arm.name: self._gamma(arm.name) for arm in arms})
-        if floor_shares is None:
-            return decide_by(probabilities, context, self.options.floor, rng, predictions)
         floor = self.options.floor
-        for arm, share in zip(arms, floor_shares.tolist(), strict=True):
+        for arm, share in zip(arms, floor_shares, strict=True):
             probabilities[arm.name] = (1.0 - floor) * probabilities[arm.name] + floor * share
         return decide_by(probabilities, context, 0.0, rng, predictions)
 
@@ -210,6 +208,24 @@ class FactoredPolicy:
             at_s=record.decided_at_s,
             shares=self._shares,
         )
+
+
+def _even_by_loss(
+    arms: tuple[ArmContext, ...], predictions: Mapping[str, Prediction], quality_weight: float
+) -> list[float]:
+    """Shares of the floor that shrink with what an arm is known to cost this caller, in images of quality 1, squared.
+
+    Exploring an arm whose time or price is worth more to the caller than any image could be is paid for in every draw
+    and can only teach something for others. It keeps a share, as the log must be able to judge every arm.
+    """
+    if not quality_weight:
+        return [1.0 / len(arms)] * len(arms)
+    told = [predictions[arm.name] for arm in arms]
+    known = [(one.quality or 0.0) - (one.utility or 0.0) / quality_weight for one in told]
+    least = min(known)
+    weights = [(1.0 + loss - least) ** -2 for loss in known]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def _even_by_money(costs_usd: Floats, there: NDArray[np.bool_]) -> Floats:
