@@ -9,6 +9,8 @@ PY := $(VENV)/bin/python
 PYTHON ?=
 TORCH_INDEX ?=
 TEST_ARGS ?=
+DATA ?=
+REPLAY_ARGS ?=
 
 # Finds an interpreter that runs and fits, and creates the virtual environment; says in one line what is missing.
 define create_venv
@@ -81,6 +83,10 @@ bench: setup-dev ## Measure decisions, journal, gateway, learner and regret; row
 	@$(PY) -m tests.bench.bench_gateway runs/bench.csv
 	@$(PY) -m tests.bench.bench_regret
 
+replay: setup ## Replay a table of prompts and models as a bandit: make replay DATA=table.csv
+	@test -n "$(DATA)" || { echo "replay: name a table: make replay DATA=table.csv [REPLAY_ARGS=\"--seeds 10\"]" >&2; exit 2; }
+	@$(PY) -m bandit replay "$(DATA)" $(REPLAY_ARGS)
+
 train-autoencoder: setup ## Train the embedded autoencoder; resumes where it stopped
 	@$(PY) -m replicas.training.autoencoder
 
@@ -102,5 +108,5 @@ train-check: setup ## Train the independent check that reads what an image shows
 evaluate: setup ## Measure the embedded models with that check: tables and a contact sheet
 	@$(PY) -m replicas.training.evaluate
 
-.PHONY: help setup setup-dev up demo test test-fast check fix bench evaluate \
+.PHONY: help setup setup-dev up demo test test-fast check fix bench evaluate replay \
 	train-autoencoder train-gan train-diffusion train-flow train-scorer train-check
