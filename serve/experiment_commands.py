@@ -98,10 +98,12 @@ def promote(
     experiment_id: Id,
     variant: Annotated[str, typer.Argument(help="The variant whose policy becomes the live one.")],
     force: Annotated[bool, typer.Option("--force", help="Also without evidence; this is logged.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why, for the history.", show_default=False)] = None,
     url: Url = None,
 ) -> None:
     """Make a variant's policy the live one, with what it has learned."""
-    _command(url, experiment_id, "promote", {"variant": variant, "force": force})
+    body = {"variant": variant, "force": force} | ({} if reason is None else {"reason": reason})
+    _command(url, experiment_id, "promote", body)
 
 
 @app.command()

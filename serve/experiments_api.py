@@ -68,6 +68,7 @@ class PromoteRequest(_Request):
 
     variant: Annotated[str, Field(description="whose policy becomes the live one")]
     force: Annotated[bool, Field(description="also without evidence; this is logged")] = False
+    reason: Annotated[str | None, Field(min_length=1, max_length=2000, description="why, for the history")] = None
 
 
 class RollBackRequest(_Request):
@@ -140,7 +141,9 @@ class ExperimentsApi:
         """POST /v1/experiments/{id}/promote."""
         asked = checked_body(PromoteRequest, body)
         return await self._change(
-            lambda: self._ledger.promote(experiment_id, asked.variant, actor, self._clock(), force=asked.force)
+            lambda: self._ledger.promote(
+                experiment_id, asked.variant, actor, self._clock(), force=asked.force, reason=asked.reason
+            )
         )
 
     async def roll_back(self, experiment_id: str, body: Mapping[str, Any], actor: str) -> Json:

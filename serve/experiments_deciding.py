@@ -77,8 +77,8 @@ class Deciders:
         """Whose turn it is. `caller` is hashed, None if the request names nobody; `now_s` is Unix time."""
         in_use = self._in_use
         for experiment in in_use.running:
-            unit = decision_id if caller is None or experiment.plan.unit == "request" else caller
-            exposure = find((experiment,), unit, now_s)
+            member = decision_id if experiment.plan.unit == "request" else None
+            exposure = find((experiment,), caller or decision_id, now_s, member)
             if exposure is None:
                 continue
             decider = in_use.deciders.get(column(experiment.plan, exposure.variant))

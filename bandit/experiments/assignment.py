@@ -46,9 +46,11 @@ class Exposure:
     carry_over: bool = False
 
 
-def assign(experiment: Running, unit: str, now_s: float | None = None) -> str | None:
+def assign(experiment: Running, unit: str, now_s: float | None = None, *, member: str | None = None) -> str | None:
     """The unit's variant, None outside of the experiment. `now_s` (Unix time) is needed for a switchback only.
 
+    `member` is drawn into a variant instead of the unit, where each request is drawn by itself: whether they are in
+    the experiment at all still goes by the unit, the caller, or two experiments could claim one caller.
     A unit of a stopped variant is outside: it gets the live policy like everybody else.
     """
     if not holds(experiment.claim, point(_LAYER, unit)):
@@ -59,15 +61,15 @@ def assign(experiment: Running, unit: str, now_s: float | None = None) -> str | 
             raise ValueError(f"experiment {plan.experiment_id} is a switchback: who decides depends on the time")
         variant, _ = switchback_slot(experiment, now_s)
     else:
-        tick = point(plan.salt, plan.experiment_id, unit)
+        tick = point(plan.salt, plan.experiment_id, unit if member is None else member)
         variant = next((name for name, pieces in experiment.shares.items() if holds(pieces, tick)), plan.control)
     return None if variant in experiment.stopped else variant
 
 
-def find(running: Iterable[Running], unit: str, now_s: float) -> Exposure | None:
-    """The one experiment that the unit is in, with its variant; None for the live policy."""
+def find(running: Iterable[Running], unit: str, now_s: float, member: str | None = None) -> Exposure | None:
+    """The one experiment that the unit is in, with its variant; None for the live policy. `member`: see `assign`."""
     for experiment in running:
-        variant = assign(experiment, unit, now_s)
+        variant = assign(experiment, unit, now_s, member=member)
         if variant is not None:
             carry_over = experiment.plan.kind == "switchback" and switchback_slot(experiment, now_s)[1]
             return Exposure(experiment, variant, column(experiment.plan, variant, carry_over=carry_over), carry_over)

@@ -195,7 +195,16 @@ class Ledger:
                     raise
         return self._change(experiment_id, events.VARIANT_STOPPED, actor, now_s, body)
 
-    def promote(self, experiment_id: str, variant: str, actor: str, now_s: float, *, force: bool = False) -> Experiment:
+    def promote(
+        self,
+        experiment_id: str,
+        variant: str,
+        actor: str,
+        now_s: float,
+        *,
+        force: bool = False,
+        reason: str | None = None,
+    ) -> Experiment:
         """Make the variant's policy the live one, with what it has learned; this ends the experiment.
 
         The report must name it the winner (or, of an apprentice, say that it may take over); `force` goes without,
@@ -218,6 +227,7 @@ class Ledger:
                 "variant": variant,
                 "forced": found.winner != variant,
                 "evidence": found.verdict,
+                **({} if reason is None else {"reason": _reason(reason)}),
             }
 
         return self._change(experiment_id, events.PROMOTED, actor, now_s, body)

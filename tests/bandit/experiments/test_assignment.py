@@ -194,3 +194,16 @@ def test_plan_from_values_is_assigned_like_one_from_json() -> None:
     assert [assign(running(values), unit) for unit in UNITS[:50]] == [
         assign(running(plan()), unit) for unit in UNITS[:50]
     ]
+
+
+def test_requests_drawn_by_themselves_are_of_callers_that_no_other_experiment_has() -> None:
+    """An experiment by request and one by user hashed different things, so that one caller could be in both."""
+    first = running(plan(unit="request"), ((0, TICKS // 2),))
+    second = running(plan("second"), ((TICKS // 2, TICKS),))
+    drawn: Counter[str | None] = Counter()
+    for unit in UNITS[:200]:
+        variants = {assign(first, unit, member=f"{unit}-request-{number}") for number in range(10)}
+        drawn.update(variants)
+        assert (variants == {None}) == (assign(second, unit) is not None)
+    assert drawn["a"] > 50
+    assert drawn["b"] > 50

@@ -1,4 +1,7 @@
-"""Commands on experiments: what each does, what each refuses, and what two at once do."""
+"""Commands on experiments: what each does, what each refuses, and what two at once do.
+
+Over 400 lines, since the commands share one life of an experiment, and its fixtures.
+"""
 
 import json
 import threading
@@ -271,7 +274,8 @@ def test_experiment_with_nothing_left_to_compare_stops_and_stays_so(ledger: Ledg
 def test_forced_promotion_is_logged_survives_and_can_be_rolled_back(ledger: Ledger, journal: Journal) -> None:
     started(ledger)
     assert ledger.live_policy() is None
-    ledger.promote("exp", "new", "ann", 12.0, force=True)
+    ledger.promote("exp", "new", "ann", 12.0, force=True, reason="the old tier is going")
+    assert ledger.events("exp")[-1].body["reason"] == "the old tier is going"
     event = ledger.events("exp")[-1]
     assert (event.body["forced"], event.actor) == (True, "ann")
     assert "nobody has won" in event.body["evidence"]
