@@ -4,6 +4,8 @@ python -m bandit learn --journal sqlite:///switchboard.db --policy vowpal
 python -m bandit verify --journal sqlite:///switchboard.db
 python -m bandit evaluate --journal sqlite:///switchboard.db --policy uniform
 python -m bandit replay table.csv
+python -m bandit interference --out docs
+python -m bandit peeking
 """
 
 from __future__ import annotations
