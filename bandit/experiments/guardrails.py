@@ -117,7 +117,7 @@ def _averaged(
         base = control.values[metric]
         factor, margin = 1.0, guardrail.value
         if limit == "relative":
-            factor, margin = 1.0 + sign * guardrail.value * (-1.0 if base is not None and base < 0 else 1.0), 0.0
+            factor, margin = 1.0 + sign * guardrail.value, 0.0
         interval = own.difference(metric, control, alpha, factor=factor)
         breached = (interval.low if sign > 0 else -interval.high) > margin
         against = plan.control if factor == 1.0 else f"{factor:.4g} times {plan.control}"

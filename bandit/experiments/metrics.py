@@ -18,12 +18,13 @@ class Metric:
     higher_is_better: bool
     words: str  # how a sentence calls it
     quantile: float | None = None
+    signed: bool = False  # whether it may be 0 or less, so that no share of it means anything
 
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("utility", True, "utility per request, with the weights of its caller"),
+        Metric("utility", True, "utility per request, with the weights of its caller", signed=True),
         Metric("quality", True, "measured quality of served images"),
         Metric("latency_s", False, "mean seconds that a caller waited for an image"),
         Metric("latency_p50_s", False, "median seconds that a caller waited for an image", 0.5),

@@ -28,14 +28,15 @@ LOGGED_ONLY = ("shadow", "apprentice")  # kinds whose treatments act on nothing
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _NAMES_ALLOWED = "allowed: 1 to 48 of a-z, 0-9, _ and -, the first a letter or digit"
 _TOLERANCE = 1e-9
+_BUDGETS = ("budget_usd", "budget_usd_per_hour")  # options of policies that hold one
 
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
     """A variant is stopped by itself once it is known to be beyond this; "worse" is what the metric says is worse.
 
-    relative: worse than the control by more than this share of the control's value; difference: by more than this
-    much; bound: worse than `value` itself, whatever the control does.
+    relative: worse than the control by more than this share of the control's value, which must be positive by nature;
+    difference: by more than this much; bound: worse than `value` itself, whatever the control does.
     """
 
     metric: str  # one of METRICS
@@ -47,6 +48,11 @@ class Guardrail:
         _one_of("guardrails.limit", self.limit, LIMITS)
         if not is_number(self.value) or (self.limit != "bound" and self.value < 0):
             raise BadPlan(f"guardrails.value is {shown(self.value)}; allowed: a finite number, 0 or more for a margin")
+        if self.limit == "relative" and METRICS[self.metric].signed:
+            raise BadPlan(
+                f"a guardrail on {self.metric} is relative, and {self.metric} may be 0 or less, where a share of it "
+                "says nothing; use limit difference, in units of the metric"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +181,30 @@ class Plan:
                     f"variant {variant.name} of kind {self.kind} acts on nothing, so it has no records of its own to "
                     "learn from; allowed: learns_from all"
                 )
+        self._check_budgets()
         if self.kind == "apprentice":
             if not is_number(self.takeover) or self.takeover is None or not 0 < self.takeover <= 2:
                 raise BadPlan(f"takeover is {shown(self.takeover)}; allowed for an apprentice: above 0 and at most 2")
             if len(self.variants) != 2:
                 raise BadPlan(f"an apprentice has one master: {len(self.variants)} variants; allowed: 2")
         self._check_pools()
+
+    def _check_budgets(self) -> None:
+        """A pacer is charged with what its policy learns from, so that must be what the variant itself has spent."""
+        for variant in self.variants:
+            held = [name for name in _BUDGETS if variant.options.get(name) is not None]
+            if not held:
+                continue
+            if self.kind in LOGGED_ONLY and variant.name != self.control:
+                raise BadPlan(
+                    f"variant {variant.name} of kind {self.kind} has option {held[0]}, but it acts on nothing and "
+                    "spends nothing that a budget could hold; leave the option out, or use kind split"
+                )
+            if variant.learns_from != "own":
+                raise BadPlan(
+                    f"variant {variant.name} has option {held[0]} and learns from {variant.learns_from}; its budget "
+                    "would be charged with what other variants spend: set learns_from own"
+                )
 
     def _check_pools(self) -> None:
         owners: dict[str, str] = {}

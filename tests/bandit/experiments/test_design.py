@@ -129,6 +129,10 @@ def test_without_weights_a_split_is_even_and_the_control_of_a_shadow_acts_alone(
         ({"guardrails": [{"metric": "x", "limit": "bound", "value": 1}]}, "guardrails.metric is 'x'; allowed"),
         ({"guardrails": [{"metric": "rating", "limit": "max", "value": 1}]}, "guardrails.limit is 'max'; allowed"),
         ({"guardrails": [{"metric": "rating", "limit": "relative", "value": -1}]}, "guardrails.value is -1; allowed"),
+        (
+            {"guardrails": [{"metric": "utility", "limit": "relative", "value": 0.1}]},
+            "a guardrail on utility is relative, and utility may be 0 or less.* use limit difference",
+        ),
         ({"guardrails": [{"metric": "rating"}]}, "guardrail 1 has no limit; it needs one"),
         ({"start": 3}, "the plan has 'start', which nobody reads; allowed: experiment_id"),
     ],
@@ -161,3 +165,23 @@ def test_variant_of_another_name_is_refused() -> None:
     known = Plan("e", "h", (VariantPlan("a", "uniform", weight=0.5), VariantPlan("b", "uniform", weight=0.5)), "a")
     with pytest.raises(BadPlan, match="has no variant 'c'; it has: a, b"):
         known.variant("c")
+
+
+@pytest.mark.parametrize("budget", [{"budget_usd": 0.01}, {"budget_usd_per_hour": 3.0}])
+@pytest.mark.parametrize("place", [0, 1])
+def test_budget_is_held_only_by_a_variant_that_learns_from_its_own_records(budget: dict[str, Any], place: int) -> None:
+    def told(**more: Any) -> list[dict[str, Any]]:
+        changes: list[dict[str, Any]] = [{}, {}]
+        changes[place] = {"policy": "factored", "options": budget} | more
+        return variants(*changes)
+
+    with pytest.raises(BadPlan, match=f"has option {next(iter(budget))} and learns from all.*set learns_from own"):
+        plan_from_json(plan(variants=told()))
+    check_policies(plan_from_json(plan(variants=told(learns_from="own"))))
+    assert plan_from_json(plan(variants=told(options={next(iter(budget)): None})))
+
+
+def test_budget_of_a_variant_that_acts_on_nothing_is_refused() -> None:
+    held = variants({}, {"policy": "factored", "options": {"budget_usd": 0.01}})
+    with pytest.raises(BadPlan, match="spends nothing that a budget could hold; leave the option out"):
+        plan_from_json(plan(kind="shadow", variants=held))
