@@ -116,4 +116,5 @@ class Record:
     images: int = 1
     late: tuple[tuple[str, float], ...] = ()
     variant: str | None = None
+    own: bool = True  # decided by the very policy that learns it; set by the fold, not stored
     decided_at_s: float = 0.0  # Unix time of the gateway that decided; no clock is asked when a record is learned

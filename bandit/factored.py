@@ -4,6 +4,9 @@
     drawn by      utility / w.quality + optimism * spread(arm) - multiplier * expected cost
     probabilities = inverse gap weighting of that, mixed with the exploration floor
 
+The shape of the weighting is SquareCB's, whose theory has gamma grow as the square root of time; 1.5 and the optimism
+were chosen on tables of others (docs/routing.md), so no regret bound comes with them.
+
 Weights, limits, prices and load act at once, without anything being learned anew. `spread` is the standard error of the
 arm's mean: an arm that a few bad draws made look worse than it is would else never be drawn again (upper confidence
 bounds, Auer et al. 2002). `multiplier` is the pacer's, 0 without a budget.
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 
 from .context import ArmContext, Context, Decision, Prediction, Record
 from .envelope import pack, unpack
-from .errors import UnknownPolicy
+from .errors import BadContext, BadRecord, NoArmAvailable, UnknownPolicy
 from .features import needs_vector
 from .inverse_gap import inverse_gap_rows, inverse_gap_weighting
 from .knowledge import KEPT_AFTER_ALARM, Knowledge
@@ -38,6 +41,9 @@ from .validation import check_context, check_record
 from .vowpal import quality_by_words
 
 Floats = NDArray[np.float64]
+
+LEAST_QUALITY_WEIGHT = 1e-9  # below: the caller does not mind quality
+MOST_GAP = 1e6  # between two arms, in images of quality 1: more of it changes no choice, and products stay finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +147,19 @@ class FactoredPolicy:
         """
         arm = check_record(record, self.options.features_schema)
         quality = self._outcome.quality_of(record)
-        open_arms = [one.name for one in record.context.arms if one.available]
-        counts = len(open_arms) > 1 and not record.amends
-        residual = None if quality is None else quality - self._outcome.predict_quality(record.context, arm)
+        eligible = _eligible(record)
+        counts = len(eligible) > 1 and not record.amends
+        try:
+            residual = None if quality is None else quality - self._outcome.predict_quality(record.context, arm)
+        except BadContext as error:
+            raise BadRecord(f"decision {record.decision_id}: {error}") from error
         self._outcome.learn(record, arm)
         if counts and residual is not None:
             self._learned += 1
-            if self._knowledge.learn(open_arms, arm.name, residual):
+            if self._knowledge.learn([one.name for one in eligible], arm.name, residual):
                 self._outcome.forget(arm.name, KEPT_AFTER_ALARM)
-        if counts and self._pacer is not None:
-            self._pace(self._pacer, record)
+        if self._pacer is not None and record.own and not record.amends and _has_choice(record):
+            self._pace(self._pacer, record, eligible)
         for gone in self._roster.note(one.name for one in record.context.arms):
             self._outcome.forget(gone)
             self._knowledge.forget(gone)
@@ -178,12 +187,15 @@ class FactoredPolicy:
     ) -> dict[str, float]:
         # In units of quality, which is what is uncertain: a caller who multiplies all weights by ten asks for the same
         # choice and gets the same exploration.
-        unit = quality_weight or 1.0
-        optimism = self.options.optimism if quality_weight else 0.0
-        return {
-            arm.name: (predictions[arm.name].utility or 0.0) / unit + optimism * self._knowledge.spread(arm.name)
-            for arm in arms
-        }
+        worths = {arm.name: predictions[arm.name].utility or 0.0 for arm in arms}
+        if quality_weight < LEAST_QUALITY_WEIGHT:
+            # A caller who does not mind quality: all is known, and nothing is left to explore for him but the floor.
+            best = max(worths.values())
+            return {name: 0.0 if worth == best else -MOST_GAP for name, worth in worths.items()}
+        spread = self._knowledge.spread
+        worths = {name: worth / quality_weight + self.options.optimism * spread(name) for name, worth in worths.items()}
+        best = max(worths.values())
+        return {name: max(worth, best - MOST_GAP) for name, worth in worths.items()}
 
     def _gamma(self, arm: str) -> float:
         return self.options.gamma_scale * (1.0 + self._knowledge.age(arm)) ** self.options.gamma_exponent
@@ -194,8 +206,7 @@ class FactoredPolicy:
         floor = self.options.floor
         return (1.0 - floor) * drawn + floor * _even_by_money(costs_usd, np.isfinite(worths))
 
-    def _pace(self, pacer: Pacer, record: Record) -> None:
-        arms = tuple(arm for arm in record.context.arms if arm.available)
+    def _pace(self, pacer: Pacer, record: Record, arms: tuple[ArmContext, ...]) -> None:
         told = {arm.name: record.decision.predictions.get(arm.name) for arm in arms}
         predictions = {name: one for name, one in told.items() if one is not None and one.utility is not None}
         known = tuple(arm for arm in arms if arm.name in predictions)
@@ -210,6 +221,19 @@ class FactoredPolicy:
         )
 
 
+def _eligible(record: Record) -> tuple[ArmContext, ...]:
+    """The arms that could be drawn: available, and within the caller's limits by what was predicted then."""
+    try:
+        return eligible_arms(record.context, {name: one.latency_s for name, one in record.decision.predictions.items()})
+    except NoArmAvailable:
+        return ()  # served by a fallback all the same
+
+
+def _has_choice(record: Record) -> bool:
+    """Whether the router decided at all: a tier or arm that was asked for by name spends nobody's budget."""
+    return sum(arm.available for arm in record.context.arms) > 1
+
+
 def _even_by_loss(
     arms: tuple[ArmContext, ...], predictions: Mapping[str, Prediction], quality_weight: float
 ) -> list[float]:
@@ -218,12 +242,12 @@ def _even_by_loss(
     Exploring an arm whose time or price is worth more to the caller than any image could be is paid for in every draw
     and can only teach something for others. It keeps a share, as the log must be able to judge every arm.
     """
-    if not quality_weight:
+    if quality_weight < LEAST_QUALITY_WEIGHT:
         return [1.0 / len(arms)] * len(arms)
     told = [predictions[arm.name] for arm in arms]
     known = [(one.quality or 0.0) - (one.utility or 0.0) / quality_weight for one in told]
     least = min(known)
-    weights = [(1.0 + loss - least) ** -2 for loss in known]
+    weights = [(1.0 + min(loss - least, MOST_GAP)) ** -2 for loss in known]
     total = sum(weights)
     return [weight / total for weight in weights]
 

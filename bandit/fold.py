@@ -108,6 +108,8 @@ class Fold:
                 return f"its features are {schema}, this policy learns from {self.features_schema}"
             if features is not record.context.features:
                 record = replace(record, context=replace(record.context, features=features))
+            if self._learns is None and not _is_live(record.variant):
+                record = replace(record, own=False)
             self.policy.learn(record)
         except (BadRecord, BadRow) as error:
             return str(error)
@@ -123,6 +125,11 @@ def _variant(row: dict[str, Any]) -> str | None:
     """Of a raw join, without decoding the record: most are of others."""
     stored = row["record"]
     return stored.get("variant") if isinstance(stored, dict) else None
+
+
+def _is_live(variant: str | None) -> bool:
+    """Decided outside of any experiment. What variants spend, also those of the live policy, is no other's spending."""
+    return variant is None or variant.endswith(":live")
 
 
 def _all_available(record: Record) -> Context:

@@ -4,7 +4,8 @@
     age(arm)    = decisions in which the arm could have been drawn; it sets how far exploration has gone
 
 A fall of an arm's quality is found by a one-sided CUSUM (Page 1954, "Continuous inspection schemes") on its residuals
-in units of s, taken before the record is learned:  S <- max(0, S - z - SLACK), alarm above THRESHOLD. Of one image no
+in units of the arm's own s, taken before the record is learned:  S <- max(0, S - z - SLACK), alarm above THRESHOLD.
+That s is shrunk to what all arms have while the arm has few samples. Of one image no
 more than MOST_DEVIATION counts, or a few bad ones in a row would be an alarm where most are good and some are hopeless.
 After it the arm's samples are discounted and its age starts anew: it is measured again instead of being believed.
 """
@@ -24,6 +25,7 @@ MOST_DEVIATION = 3.0
 LEAST_SAMPLES = 50  # before that an arm's own expectation is not worth alarming by
 KEPT_AFTER_ALARM = 0.1  # of an arm's samples
 _VARIANCE_AT_FIRST = 0.1
+_SHRUNK_BY = 20.0  # samples that all arms' variance counts for beside the arm's own
 _VARIANCE_SAMPLES = 500  # that the running mean of squared residuals remembers
 
 
@@ -32,6 +34,7 @@ class _Arm:
     samples: float = 0.0  # discounted
     age: float = 0.0  # at most the memory
     fall: float = 0.0  # the CUSUM
+    variance: float = 0.0  # running mean of the arm's own squared residuals
     alarms: int = 0
 
 
@@ -70,11 +73,14 @@ class Knowledge:
             arm = self._arms.setdefault(name, _Arm())
             arm.age = min(arm.age + 1.0, self._memory)
         arm = self._arms.setdefault(served, _Arm())
-        deviation = residual / sqrt(max(self._variance, 1e-6))
+        known = min(arm.samples, _VARIANCE_SAMPLES)
+        own = (_SHRUNK_BY * self._variance + known * arm.variance) / (_SHRUNK_BY + known)
+        deviation = residual / sqrt(max(own, 1e-6))
         deviation = min(max(deviation, -MOST_DEVIATION), MOST_DEVIATION)
         self._measured += 1
         share = 1.0 / min(self._measured + 1, _VARIANCE_SAMPLES)
         self._variance += share * (residual * residual - self._variance)
+        arm.variance += (residual * residual - arm.variance) / min(arm.samples + 1.0, _VARIANCE_SAMPLES)
         arm.samples = arm.samples * (1.0 - 1.0 / self._memory) + 1.0
         if arm.samples < LEAST_SAMPLES:
             return False
@@ -91,7 +97,7 @@ class Knowledge:
 
     def state(self) -> bytes:
         """JSON; floats read back as the same bits."""
-        arms = {name: [arm.samples, arm.age, arm.fall, arm.alarms] for name, arm in self._arms.items()}
+        arms = {name: [arm.samples, arm.age, arm.fall, arm.variance, arm.alarms] for name, arm in self._arms.items()}
         return json.dumps([self._variance, self._measured, arms], sort_keys=True, allow_nan=False).encode()
 
     def read(self, state: bytes) -> Knowledge:
@@ -106,7 +112,7 @@ class Knowledge:
                 raise BadState(f"{measured!r} records were measured")
             knowledge._variance, knowledge._measured = float(variance), measured
             for name, row in arms.items():
-                if len(row) != len(fields(_Arm)) or type(row[3]) is not int:
+                if len(row) != len(fields(_Arm)) or type(row[4]) is not int:
                     raise BadState(f"what is known of arm {name!r} is {row!r}")
                 knowledge._arms[name] = _Arm(*row)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:

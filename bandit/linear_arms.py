@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from .blas import one_thread
 from .context import ArmContext, Context, PromptFeatures
 from .design_vector import MAX_DIMENSION, design_vector
 from .errors import BadContext, BadState
@@ -130,7 +131,8 @@ class LinearArms:
         self._moments[arm] += label * x
         self._images[arm] += 1
         if self._images[arm] % RESOLVE_EVERY == 0:
-            solved = np.linalg.inv(self._gram[arm])
+            with one_thread():
+                solved = np.linalg.inv(self._gram[arm])
             self._inverse[arm] = (solved + solved.T) / 2
             self._theta[arm] = np.einsum("ij,j->i", self._inverse[arm], self._moments[arm])
 

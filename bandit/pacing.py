@@ -4,10 +4,11 @@
     multiplier     such that the last WINDOW decisions, drawn by it, would have cost what may be spent now
     may be spent   budget + (allowed so far - spent so far) / HORIZON
 
-That is the primal-dual pacing of bandits with knapsacks (Agrawal & Devanur 2014; Balseiro & Gur 2019), with the dual
-solved on a window of recent decisions instead of approached by steps: a step size fits one scale of costs only, and
-prices of tiers differ a thousandfold. The debt term then holds the mean itself. All of it is a fold over records, so
-every gateway paces by the same multiplier, and a price that changes is taken up at the next decision.
+That is the primal-dual pacing of bandits with knapsacks (Badanidiyuru, Kleinberg & Slivkins 2013; Agrawal & Devanur
+2014) and of budgets in auctions (Balseiro & Gur 2019), with the dual solved on a window of recent decisions instead
+of approached by steps: a step size fits one scale of costs only, and prices of tiers differ a thousandfold. The debt
+term then holds the mean itself. All of it is a fold over records, so every gateway paces by the same multiplier, and
+a price that changes is taken up at the next decision.
 """
 
 from __future__ import annotations
@@ -93,13 +94,15 @@ class Pacer:
     ) -> None:
         """Count one decision: what its arms were expected to be worth and to cost, and what it cost per image."""
         self._count(spent_usd, images, at_s)
-        self._prices = dict(prices_usd)
+        self._prices |= prices_usd
         if utilities:
             times = {name: costs_usd[name] / price for name, price in prices_usd.items() if price > 0}
             self._window.append(_Seen(dict(utilities), {name: times.get(name, 1.0) for name in utilities}))
         self._since += 1
         if self._since >= EVERY and self.is_settled:
             self._since = 0
+            seen = {name for one in self._window for name in one.utilities}
+            self._prices = {name: price for name, price in self._prices.items() if name in seen}
             self.multiplier = self._solve(*self._rows(), shares, tuple(self._prices))
 
     def state(self) -> bytes:
@@ -141,7 +144,7 @@ class Pacer:
             if self._last_s is not None:
                 share = 1.0 / WINDOW if self._mean_allowance_usd else 1.0
                 self._mean_allowance_usd += share * (allowance - self._mean_allowance_usd)
-            self._last_s = at_s if self._last_s is None else max(at_s, self._last_s)  # a clock may jump back
+            self._last_s = at_s  # also where a clock jumped: one gap too long or none, and then gaps are right again
         most = WINDOW * max(self._allowance_usd(), 1e-12)  # neither savings nor debts beyond a window's money
         self.credit_usd = min(max(self.credit_usd + images * (allowance - spent_usd), -most), most)
 

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BadState
+from .blas import one_thread
+from .errors import BadContext, BadState
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +49,7 @@ class Ridge:
         known = {name: row for row, name in enumerate(self.names)}
         if not self._dimension:
             return np.tile(self._prior, (len(arms), 1))
+        self._check_width(x)
         values = np.einsum("d,ktd->kt", x, self._weights) + self._intercepts
         rows = [known.get(name) for name, _ in arms]
         if None not in rows:
@@ -59,7 +61,9 @@ class Ridge:
         ])  # fmt: skip
 
     def learn(self, x: Floats, arm: str, kind: str, targets: Sequence[float]) -> None:
-        """Add one sample: x [D], targets [T]. All vectors must have the dimension of the first."""
+        """Add one sample: x [D], targets [T]. Raises BadContext for a vector of another length than the first one's."""
+        if self._dimension:
+            self._check_width(x)
         row = self._row(arm, kind, len(x))
         y = np.array(targets, dtype=np.float64)
         if self._keep < 1.0:
@@ -73,11 +77,13 @@ class Ridge:
         self._fresh += 1.0
         if self._fresh > GROWTH * self._counts.sum():
             self._fresh = 0.0
-            self._solve_shared()
-            for one in range(len(self.names)):
-                self._solve(one)
+            with one_thread():
+                self._solve_shared()
+                for one in range(len(self.names)):
+                    self._solve(one)
         elif self._counts[row] > (1.0 + GROWTH) * self._solved[row]:
-            self._solve(row)
+            with one_thread():
+                self._solve(row)
 
     def count(self, arm: str) -> float:
         """Discounted samples of an arm, 0 where there are none."""
@@ -91,7 +97,8 @@ class Ridge:
         if keep > 0.0:
             for sums in (self._counts, self._x, self._y, self._xx, self._xy):
                 sums[row] *= keep
-            self._solve(row)
+            with one_thread():
+                self._solve(row)
             return
         del self.names[row], self._kinds[row]
         for name in ("_counts", "_solved", *_SUMS, "_weights", "_intercepts"):
@@ -139,6 +146,10 @@ class Ridge:
         model._xx[:, upper[1], upper[0]] = packed
         return model
 
+    def _check_width(self, x: Floats) -> None:
+        if len(x) != self._dimension:
+            raise BadContext(f"the features make a vector of {len(x)} numbers, others before {self._dimension}")
+
     def _solve_shared(self) -> None:
         rows = self._counts > 0
         counts = self._counts[rows, None]
@@ -173,7 +184,6 @@ class Ridge:
             return self.names.index(arm)
         if not self._dimension:
             self._resize(dimension)
-        assert dimension == self._dimension, "vectors of one schema have one length"
         self.names.append(arm)
         self._kinds.append(kind)
         for name in ("_counts", "_solved", *_SUMS, "_weights", "_intercepts"):

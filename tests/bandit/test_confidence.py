@@ -114,6 +114,41 @@ def test_time_of_an_uneven_split_is_its_information() -> None:
     assert uneven.width == pytest.approx(even.width)
 
 
+def test_values_that_keep_moving_are_looked_at_for_three_thousand_rounds_at_no_more_than_alpha() -> None:
+    """100 users a side with one request each round: their number stands still, their means do not."""
+    rng, users, rounds, runs = np.random.default_rng(11), 100, 3000, 400
+    sums, squares = np.zeros((runs, 2, users)), np.zeros((runs, 2))
+    by_units, by_information = np.zeros(runs, dtype=bool), np.zeros(runs, dtype=bool)
+    for each in range(1, rounds + 1):
+        values = rng.standard_normal(sums.shape, dtype=np.float32)
+        sums += values
+        squares += (values * values).sum(axis=2)
+        if each > 100 and each % 10:  # later looks tell little that those beside them do not
+            continue
+        means = sums.mean(axis=2) / each
+        m2 = users * (sums / each).var(axis=2)
+        singles = squares / (users * each) - means**2
+        error = np.sqrt((m2 / (users - 1) / users).sum(axis=1))
+        for run in np.flatnonzero(abs(means[:, 0] - means[:, 1]) > 2.2 * error):  # no interval is narrower
+            sides = [Moments(users, float(means[run, side]), float(m2[run, side])) for side in (0, 1)]
+            single = float(singles[run, 0]), float(singles[run, 1])
+            by_units[run] |= 0.0 not in difference_interval(sides[0], sides[1], ALPHA)
+            by_information[run] |= 0.0 not in difference_interval(sides[0], sides[1], ALPHA, single_variances=single)
+    assert by_information.mean() <= ALPHA
+    assert by_units.mean() > by_information.mean()
+
+
+def test_information_of_single_values_is_their_count() -> None:
+    one, other = Moments(300, 0.5, 100.0), Moments(300, 0.4, 150.0)
+    singles = one.variance, other.variance
+    with_singles = difference_interval(one, other, ALPHA, single_variances=singles)
+    assert with_singles.width == pytest.approx(difference_interval(one, other, ALPHA).width)
+    assert mean_interval(one, ALPHA, single_variance=one.variance).width == pytest.approx(
+        mean_interval(one, ALPHA).width
+    )
+    assert difference_interval(one, other, ALPHA, single_variances=(100.0, 150.0)).width > with_singles.width
+
+
 def test_intervals_are_infinite_while_nothing_is_known() -> None:
     nothing = Interval(-inf, inf)
     rng = Random(5)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from bandit.errors import BadState
+from bandit.errors import BadContext, BadState
 from bandit.ridge import MEAN_COUNT, Ridge
 
 NAMES = ("a", "b", "c")
@@ -135,3 +136,25 @@ def test_parts_refuse_what_is_not_finite() -> None:
     ridge._x[0, 0] = np.inf
     with pytest.raises(BadState, match="not finite"):
         ridge.parts()
+
+
+def test_the_bytes_do_not_depend_on_the_threads_that_blas_may_use() -> None:
+    """At 384 numbers a learner with two threads published other bytes than one with one."""
+
+    def learned(threads: int) -> dict[str, bytes]:
+        rng = np.random.default_rng(0)
+        ridge = Ridge((0.5, 1.0), 5.0, 20.0)
+        with threadpool_limits(threads, user_api="blas"):
+            for number in range(60):
+                ridge.learn(rng.normal(size=384), NAMES[number % 3], "kind", (rng.random(), 1.0))
+        return ridge.parts()
+
+    assert learned(1) == learned(2)
+
+
+def test_a_vector_of_another_length_is_refused() -> None:
+    ridge = taught(30)
+    with pytest.raises(BadContext, match="5 numbers, others before 4"):
+        ridge.learn(np.zeros(5), "a", "kind", (0.5, 1.0))
+    with pytest.raises(BadContext):
+        ridge.predict(np.zeros(5), [("a", "kind")])
