@@ -29,6 +29,11 @@ def check_policies(plan: Plan) -> None:
             build(variant.policy, variant.options)
         except UnknownPolicy as error:
             raise BadPlan(f"variant {variant.name}: {error}") from error
+        if plan.kind == "apprentice" and variant.name != plan.control and variant.weights is not None:
+            raise BadPlan(
+                f"variant {variant.name} is an apprentice with weights of its own, which the live policy cannot have, so "
+                "it could never take over; set the weights in the catalogue's presets"
+            )
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:

@@ -309,6 +309,19 @@ def _promotable(state: LedgerState, experiment_id: str, variant: str) -> Experim
         raise ExperimentRefused(
             f"{variant} of experiment {experiment_id} was stopped ({reason}); it is not promoted, not even by force"
         )
+    planned = experiment.plan.variant(variant)
+    if planned.weights is not None:
+        raise ExperimentRefused(
+            f"{variant} of experiment {experiment_id} decides with weights of its own, and the live policy with those "
+            "that its caller chose, so something else would be promoted; set these weights in the catalogue "
+            "(weights.auto, or another preset), and promote a variant without any"
+        )
+    if planned.pool:
+        raise ExperimentRefused(
+            f"{variant} of experiment {experiment_id} has a pool of its own ({', '.join(planned.pool)}), and the live "
+            "policy has all tiers, so something else would be promoted; change the catalogue's tiers, and promote a "
+            "variant without a pool"
+        )
     return experiment
 
 

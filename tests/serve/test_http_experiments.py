@@ -203,6 +203,38 @@ def test_a_promotion_without_evidence_is_refused_and_says_what_is_missing(settin
     assert error_of(post(setting, "/exp-1/promote", {"variant": "z"}), 404)["code"] == "experiment_not_found"
 
 
+WEIGHTS = {"quality": 1.0, "latency_per_s": 0.0, "cost_per_usd": 7.0}
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("own", "plan", "words"),
+    [
+        ([{}, {"weights": WEIGHTS}], {"judged_by": WEIGHTS}, "weights.auto"),
+        ([{"pool": ["small"]}, {"pool": ["large"]}], {"kind": "pools"}, "the catalogue's tiers"),
+    ],
+)
+def test_a_variant_that_the_live_policy_cannot_be_is_not_promoted(
+    setting: Setting, own: list[dict[str, Any]], plan: dict[str, Any], words: str, force: bool
+) -> None:
+    """Live would be its policy with other weights, or on other tiers, which is not what was measured."""
+    variants = [{"name": name, "policy": "uniform", **one} for name, one in zip("ab", own, strict=True)]
+    assert post(setting, "", {**PLAN, **plan, "variants": variants}).status_code == 201
+    post(setting, "/exp-1/start")
+    error = error_of(post(setting, "/exp-1/promote", {"variant": "b", "force": force}), 409)
+    assert error["code"] == "experiment_refused"
+    assert words in error["message"]
+    assert get(setting).json()["live_policy"]["promoted_by"] is None
+    if "judged_by" in plan:
+        assert post(setting, "/exp-1/promote", {"variant": "a", "force": True}).status_code == 200
+
+
+def test_an_apprentice_that_could_never_take_over_is_refused(refusing: Setting) -> None:
+    variants = [{"name": "a", "policy": "uniform"}, {"name": "b", "policy": "uniform", "weights": WEIGHTS}]
+    plan = {**PLAN, "kind": "apprentice", "takeover": 0.9, "judged_by": WEIGHTS, "variants": variants}
+    assert "never take over" in error_of(post(refusing, "", plan), 400)["message"]
+
+
 def test_two_experiments_cannot_claim_the_same_units(setting: Setting) -> None:
     created(setting, ("start", {}))
     post(setting, "", {**PLAN, "experiment_id": "exp-2", "traffic": 0.1})
