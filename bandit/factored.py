@@ -188,6 +188,8 @@ class FactoredPolicy:
         # In units of quality, which is what is uncertain: a caller who multiplies all weights by ten asks for the same
         # choice and gets the same exploration.
         worths = {arm.name: predictions[arm.name].utility or 0.0 for arm in arms}
+        if not worths:
+            return worths
         if quality_weight < LEAST_QUALITY_WEIGHT:
             # A caller who does not mind quality: all is known, and nothing is left to explore for him but the floor.
             best = max(worths.values())
