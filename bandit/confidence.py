@@ -76,32 +76,56 @@ class Moments:
         return self.m2 / (self.count - 1) if self.count > 1 else 0.0
 
 
-def mean_interval(moments: Moments, alpha: float, *, tuned_at: int = 500) -> Interval:
+def mean_interval(
+    moments: Moments, alpha: float, *, tuned_at: int = 500, single_variance: float | None = None
+) -> Interval:
     """An asymptotic confidence sequence for the mean, narrowest around `tuned_at` values.
 
-    Infinite below LEAST_COUNT values and while all of them are equal, as then nothing is known of their spread.
-    Raises ValueError if alpha or tuned_at is out of range.
+    `single_variance`: where the values are means themselves, of ever more single ones (a user who keeps asking), the
+    variance of a single one; see `difference_interval`. Infinite below LEAST_COUNT values and while all of them are
+    equal, as then nothing is known of their spread. Raises ValueError if alpha or tuned_at is out of range.
     """
     check_alpha(alpha)
     if moments.count < LEAST_COUNT or moments.variance <= 0:
         return Interval(-inf, inf)
-    half = sqrt(moments.variance / moments.count) * _boundary(moments.count, alpha, tuned_at)
+    if single_variance is not None and single_variance <= 0:
+        return Interval(-inf, inf)
+    error2 = moments.variance / moments.count
+    time = moments.count if single_variance is None else single_variance / error2
+    half = sqrt(error2) * _boundary(time, alpha, tuned_at)
     return Interval(moments.mean - half, moments.mean + half)
 
 
-def difference_interval(treatment: Moments, control: Moments, alpha: float, *, tuned_at: int = 500) -> Interval:
+def difference_interval(
+    treatment: Moments,
+    control: Moments,
+    alpha: float,
+    *,
+    tuned_at: int = 500,
+    single_variances: tuple[float, float] | None = None,
+) -> Interval:
     """The same for mean(treatment) - mean(control) of independent samples; `tuned_at` counts the values of both.
 
     Time is information: 4 / (1/n + 1/m), which is n + m at an even split. So the looks are those of one Brownian
     motion also while the split is ramped up (Jennison & Turnbull 1997, canonical joint distribution), as long as the
     two means stay what they are.
+
+    Where values keep moving, as each is the mean of what one user has had so far, counts stand still while the
+    difference does not. Its information is one over its squared standard error, here times the mean of the
+    `single_variances` of a single request (treatment's, control's) and 4: as many requests as would tell as much if
+    each came from another user, so n + m where each does. That scale only has to be the same at every look.
     """
     check_alpha(alpha)
     if min(treatment.count, control.count) < LEAST_COUNT or min(treatment.variance, control.variance) <= 0:
         return Interval(-inf, inf)
-    information = 4.0 / (1.0 / treatment.count + 1.0 / control.count)
-    spread = sqrt(treatment.variance / treatment.count + control.variance / control.count)
-    half, difference = spread * _boundary(information, alpha, tuned_at), treatment.mean - control.mean
+    if single_variances is not None and sum(single_variances) <= 0:
+        return Interval(-inf, inf)
+    error2 = treatment.variance / treatment.count + control.variance / control.count
+    if single_variances is None:
+        information = 4.0 / (1.0 / treatment.count + 1.0 / control.count)
+    else:
+        information = 2.0 * sum(single_variances) / error2
+    half, difference = sqrt(error2) * _boundary(information, alpha, tuned_at), treatment.mean - control.mean
     return Interval(difference - half, difference + half)
 
 

@@ -5,6 +5,9 @@ and of requests), linearised: L_i = R + (S_i - R N_i) / mean(N), whose mean is t
 the delta method (Deng, Knoblich & Lu 2018, "Applying the Delta Method in Metric Analytics", Section 3; Budylin et al.
 2018, "Consistent transformation of ratio metrics for efficient online controlled experiments", Eq. 4).
 
+Units that keep asking are no new ones, but their values move, and a look at them is one more look. So time is not
+counted in units but in information, for which the variance of single requests is kept (`confidence.py`).
+
 In a switchback the unit is the slot: its value is that of its requests, and slots of one block are compared with one
 another, so that a drift slower than a block counts for nobody.
 """
@@ -44,13 +47,15 @@ class Measures:
     unit_numbers: np.ndarray  # [units], empty in a switchback ...
     first_s: np.ndarray  # ... and the time of each one's first exposure
     blocks: Mapping[str, np.ndarray] = field(default_factory=dict)  # switchback: per metric the value of each block
+    single_variances: Mapping[str, float] = field(default_factory=dict)  # per mean, of single requests; by unit only
     tuned_at: int = 500
 
     def interval(self, metric: str, alpha: float) -> Interval:
         """Of the variant's own value."""
         p = METRICS[metric].quantile
         if p is None or self.blocks:
-            return mean_interval(self.moments[metric], alpha, tuned_at=max(self.tuned_at // 2, 1))
+            single, tuned_at = self.single_variances.get(metric), max(self.tuned_at // 2, 1)
+            return mean_interval(self.moments[metric], alpha, tuned_at=tuned_at, single_variance=single)
         return quantile_interval(self.waits_s, p, alpha, self.wait_units)
 
     def difference(self, metric: str, control: Measures, alpha: float, *, factor: float = 1.0) -> Interval:
@@ -64,7 +69,8 @@ class Measures:
             return quantile_difference(self.waits_s, control.waits_s, p, alpha, units=units, factor=factor)
         other = control.moments[metric]
         scaled = Moments(other.count, factor * other.mean, factor * factor * other.m2)
-        return difference_interval(self.moments[metric], scaled, alpha, tuned_at=self.tuned_at)
+        single = self.single_variances[metric], factor * factor * control.single_variances[metric]
+        return difference_interval(self.moments[metric], scaled, alpha, tuned_at=self.tuned_at, single_variances=single)
 
 
 def measure(seen: Observations, *, tuned_at: int = 500) -> Measures:
@@ -84,6 +90,7 @@ def measure(seen: Observations, *, tuned_at: int = 500) -> Measures:
         values=values,
         waits_s=waits,
         first=(numbers, seen.at_s[first]),
+        single_variances={name: Moments.of(values[~np.isnan(values)]).variance for name, values in arrays.items()},
         tuned_at=tuned_at,
     )
 
@@ -179,6 +186,7 @@ def _measures(
     waits_s: np.ndarray,
     first: tuple[np.ndarray, np.ndarray],
     tuned_at: int,
+    single_variances: Mapping[str, float] | None = None,
     blocks: Mapping[str, np.ndarray] | None = None,
 ) -> Measures:
     served = seen.status == SERVED
@@ -200,5 +208,6 @@ def _measures(
         unit_numbers=first[0],
         first_s=first[1],
         blocks=blocks or {},
+        single_variances=single_variances or {},
         tuned_at=tuned_at,
     )

@@ -161,6 +161,8 @@ def test_intervals_are_infinite_while_nothing_is_known() -> None:
     assert not isinf(mean_interval(many, ALPHA).width)
     assert difference_interval(many, few, ALPHA) == difference_interval(few, many, ALPHA) == nothing
     assert difference_interval(many, equal, ALPHA) == difference_interval(equal, many, ALPHA) == nothing
+    assert mean_interval(many, ALPHA, single_variance=0.0) == nothing
+    assert difference_interval(many, many, ALPHA, single_variances=(0.0, 0.0)) == nothing
     assert bounded_mean_interval([], ALPHA, low=-2.0, high=3.0) == Interval(-2.0, 3.0)
 
 

@@ -87,6 +87,23 @@ def test_nothing_seen_is_no_error() -> None:
         assert other.difference(metric, found, 0.05).width == np.inf
 
 
+def test_requests_of_the_same_users_are_further_looks_though_no_user_is_new() -> None:
+    """A boundary that knows only the number of users stays at the same number of standard errors for ever."""
+    rng = np.random.default_rng(12)
+
+    def errors_wide(each: int) -> tuple[float, float]:
+        unit = np.repeat(np.arange(200), each)
+        old, new = (measure(observed(unit, rng.normal(size=len(unit)))) for _ in range(2))
+        own, other = old.moments["utility"], new.moments["utility"]
+        error = (own.variance / own.count + other.variance / other.count) ** 0.5
+        alone = (own.variance / own.count) ** 0.5
+        widths = new.difference("utility", old, 0.05).width, old.interval("utility", 0.05).width
+        return widths[0] / 2 / error, widths[1] / 2 / alone
+
+    once, often = errors_wide(1), errors_wide(1000)
+    assert all(later > first + 0.5 for first, later in zip(once, often, strict=True))
+
+
 def slotted(rng: np.random.Generator, gain: float, drift: float, blocks: int = 60) -> tuple[dict, np.ndarray]:  # type: ignore[type-arg]
     found = {}
     levels = drift * np.sin(np.arange(2 * blocks) / 20.0)

@@ -47,7 +47,9 @@ def false_alarms(runs: int, seed: int, *, per_day: int, users: int | None, sprea
             seen = slice(0, day * per_day)
             first, second = side[seen], ~side[seen]
             sides = [unit_moments(unit[seen][one], values[seen][one]) for one in (first, second)]
-            left_out |= 0.0 not in difference_interval(sides[0], sides[1], ALPHA, tuned_at=500)
+            singles = float(values[seen][first].var()), float(values[seen][second].var())
+            interval = difference_interval(sides[0], sides[1], ALPHA, tuned_at=500, single_variances=singles)
+            left_out |= 0.0 not in interval
             means = [values[seen][one] for one in (first, second)]
             error = sqrt(sum(one.var(ddof=1) / len(one) for one in means))
             z_left_out |= abs(means[0].mean() - means[1].mean()) > 1.96 * error
