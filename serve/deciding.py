@@ -181,16 +181,19 @@ def meets_limits(context: Context, decision: Decision, arm: ArmContext) -> bool 
 
     None: there are no ceilings. A policy draws an arm beyond them only if none is within.
     """
-    limits = context.limits
-    if limits == Limits():
+    if context.limits == Limits():
         return None
+    prediction = decision.predictions.get(arm.name)
+    return within_limits(context.limits, arm, None if prediction is None else prediction.latency_s)
+
+
+def within_limits(limits: Limits, arm: ArmContext, expected_s: float | None = None) -> bool:
+    """Whether an arm is within ceilings; without `expected_s` by the catalogue's time under the tier's live load."""
     if limits.cost_usd is not None and arm.price_usd > limits.cost_usd:
         return False
     if limits.latency_s is None:
         return True
-    prediction = decision.predictions.get(arm.name)
-    expected_s = arm.service_s * crowding(arm) if prediction is None else prediction.latency_s
-    return expected_s <= limits.latency_s
+    return (arm.service_s * crowding(arm) if expected_s is None else expected_s) <= limits.latency_s
 
 
 def age_s(loaded: Loaded, clock: Callable[[], float] = time.time) -> float | None:

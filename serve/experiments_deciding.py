@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from bandit.context import Context, PromptFeatures
+from bandit.context import Context, Limits, PromptFeatures
 from bandit.experiments.assignment import Exposure, Running, column, find, seen_by, shadows
 from bandit.experiments.shadow import ShadowRow
 
-from .deciding import Decided, Decider
+from .deciding import Decided, Decider, meets_limits, within_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,11 @@ class Deciders:
         return self.live()
 
     def decide(self, choice: Choice, context: Context) -> tuple[Decided, Context]:
-        """The decision, and the context that it was made on. Raises NoArmAvailable, and nothing else."""
+        """The decision, and the context to be written down. Raises NoArmAvailable, and nothing else.
+
+        Its arms are as the policy saw them, as its probabilities belong to them. Weights and ceilings are the caller's
+        own, also where the variant decided with others: what the caller pays for is a fact that outlives experiments.
+        """
         exposure = choice.exposure
         if exposure is None:
             decided = choice.decider.decide(context)
@@ -102,12 +106,18 @@ class Deciders:
         if decided.fault is not None:
             self.fallbacks += 1
             self._note(exposure.experiment, exposure.variant, decided.fault)
-        return decided, seen
+        elif _pool_exceeds(context, seen, decided):
+            # A caller's ceiling is a promise to the caller, a pool only a part of a comparison.
+            return choice.decider.stand_in(context), context
+        return decided, replace(seen, weights=context.weights, limits=context.limits)
 
     def decide_beside(
         self, choice: Choice, context: Context, features: Callable[[str], PromptFeatures], decision_id: str, at_s: float
     ) -> None:
-        """Let the shadows decide on the context that the control saw, and log it. `features` is by schema."""
+        """Let the shadows decide, and log it: on the arms that the control saw, and the caller's weights.
+
+        `features` is by schema.
+        """
         assert choice.exposure is not None
         experiment = choice.exposure.experiment
         for variant, decider in choice.shadows:
@@ -135,3 +145,14 @@ class Deciders:
 
     def _note(self, experiment: Running, variant: str, fault: str) -> None:
         self.faults.setdefault((experiment.experiment_id, variant), fault)
+
+
+def _pool_exceeds(context: Context, seen: Context, decided: Decided) -> bool:
+    """Whether a caller's ceilings were exceeded though an arm that is not in the variant's pool is within them."""
+    if seen.arms == context.arms or context.limits == Limits():
+        return False
+    drawn = next(arm for arm in seen.arms if arm.name == decided.decision.arm)
+    if meets_limits(seen, decided.decision, drawn):
+        return False
+    pool = {arm.name for arm in seen.arms if arm.available}
+    return any(arm.available and arm.name not in pool and within_limits(context.limits, arm) for arm in context.arms)

@@ -66,7 +66,7 @@ class _Asked:
     caller_hash: str | None
     vector: Vector | None
     choice: Choice
-    context: Context  # as the policy that decided saw it
+    context: Context  # the arms as the policy that decided saw them, the caller's own weights and ceilings
     decided: Decided
 
     @property

@@ -31,8 +31,8 @@ def check_policies(plan: Plan) -> None:
             raise BadPlan(f"variant {variant.name}: {error}") from error
         if plan.kind == "apprentice" and variant.name != plan.control and variant.weights is not None:
             raise BadPlan(
-                f"variant {variant.name} is an apprentice with weights of its own, which the live policy cannot have, so "
-                "it could never take over; set the weights in the catalogue's presets"
+                f"variant {variant.name} is an apprentice with weights of its own, which the live policy cannot have, "
+                "so it could never take over; set the weights in the catalogue's presets"
             )
 
 

@@ -234,14 +234,74 @@ def test_pools_keep_each_variant_to_its_own_tiers(setting: Setting) -> None:
     assert not setting.deciders.faults
 
 
-def test_a_variant_with_weights_of_its_own_decides_and_is_recorded_with_them(setting: Setting) -> None:
-    weights = {"quality": 1.0, "latency_per_s": 0.0, "cost_per_usd": 7.0}
-    variants = [FIXED["a"], {**FIXED["b"], "weights": weights}]
-    setting.run_experiment(experiment_id="w-1", variants=variants, judged_by=weights)
+POOLS = [
+    {"name": "a", "policy": "uniform", "pool": ["small"]},
+    {"name": "b", "policy": "uniform", "pool": ["large"]},
+]
+
+
+@pytest.mark.parametrize("ceiling", [{"max_cost_usd": 0.005}, {"max_latency_s": 0.015}])
+def test_a_callers_ceiling_beats_a_pool(setting: Setting, ceiling: dict[str, float]) -> None:
+    """The large tier costs 0.01 and takes 0.02 s at least; the small one is within both ceilings."""
+    setting.run_experiment(experiment_id="pools-1", kind="pools", variants=POOLS)
+    members = {user: why(setting, user)["variant"] for user in USERS}
+    for user, variant in members.items():
+        told = why(setting, user, **ceiling)
+        assert (told["variant"], told["tier"], told["limits_met"]) == (variant, "small", True)
+        assert told["policy"] == ("fallback:uniform" if variant == "pools-1:b" else "uniform")
+    assert not setting.deciders.faults
+
+
+def test_a_ceiling_that_no_arm_meets_leaves_a_pool_alone(setting: Setting) -> None:
+    setting.run_experiment(experiment_id="pools-1", kind="pools", variants=POOLS)
+    told = [why(setting, user, max_cost_usd=1e-9) for user in USERS]
+    assert {(one["variant"], one["tier"], one["policy"]) for one in told} == {
+        ("pools-1:a", "small", "uniform"),
+        ("pools-1:b", "large", "uniform"),
+    }
+
+
+WEIGHTS = {"quality": 1.0, "latency_per_s": 0.0, "cost_per_usd": 7.0}
+
+
+def watch_uniform(monkeypatch: pytest.MonkeyPatch) -> list[Context]:
+    """What the policy is asked with."""
+    asked: list[Context] = []
+    decide = bandit.uniform.UniformPolicy.decide
+
+    def watched(self: Any, context: Context, rng: Random) -> Decision:
+        asked.append(context)
+        return decide(self, context, rng)
+
+    monkeypatch.setattr(bandit.uniform.UniformPolicy, "decide", watched)
+    return asked
+
+
+def test_a_variant_decides_with_weights_of_its_own_and_the_callers_are_recorded(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = [FIXED["a"], {"name": "b", "policy": "uniform", "weights": WEIGHTS}]
+    setting.run_experiment(experiment_id="w-1", variants=variants, judged_by=WEIGHTS)
+    asked = watch_uniform(monkeypatch)
     for user in USERS:
-        why(setting, user)
+        why(setting, user, quality="low", max_latency_s=9.0)
+    assert {(context.weights.cost_per_usd, context.limits.latency_s) for context in asked} == {(7.0, 9.0)}
     stored = setting.rows("SELECT DISTINCT variant, weights FROM decisions ORDER BY variant")
-    assert [(name, json.loads(one)["cost_per_usd"]) for name, one in stored] == [("w-1:a", 100.0), ("w-1:b", 7.0)]
+    told = [(name, json.loads(weights)) for name, weights in stored]
+    assert [(name, one["cost_per_usd"], one["limits"]["latency_s"]) for name, one in told] == [
+        ("w-1:a", 900.0, 9.0),
+        ("w-1:b", 900.0, 9.0),
+    ]
+
+
+def test_a_shadow_sees_the_callers_weights_and_not_its_controls(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = [{**FIXED["a"], "weights": WEIGHTS}, {"name": "b", "policy": "uniform"}]
+    setting.run_experiment(experiment_id="s-1", kind="shadow", variants=variants, judged_by=WEIGHTS)
+    asked = watch_uniform(monkeypatch)
+    why(setting, quality="low")
+    assert [context.weights.cost_per_usd for context in asked] == [900.0]
 
 
 def test_a_switchback_gives_everybody_the_slots_variant_and_marks_the_carry_over(setting: Setting) -> None:
