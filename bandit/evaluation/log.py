@@ -8,6 +8,11 @@ nothing that a target has learned when it decides can depend on the draw that it
 the estimates right. (In the order of positions it would: fast arms close their joins first.) At equal times decisions
 come first, and where a clock jumped back, a record is still decided on before it is learned.
 
+What was decided counts by the arm that was drawn, whatever came of it (intention to treat): a request that failed or
+was refused is a round of quality 0 that cost nothing, one that another arm served after that is worth what the caller
+got, and the time of all is what the caller waited. Else an arm would be judged by the requests that it survived.
+Learned is what the learner learns: what was served, and what it took by itself.
+
 Read in one pass by position, with few records in memory: those between the oldest open event and the newest one read.
 """
 
@@ -15,28 +20,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from sqlalchemy import and_, select
 
 from bandit.context import Context, Decision, Record
-from bandit.errors import BadRow, CannotEvaluate
-from bandit.joins import join_from_row, joins_after
+from bandit.errors import CannotEvaluate
 from bandit.journal import Journal
 from bandit.tables import decisions, joins, outcomes
-from bandit.validation import propensity_describes
 
-_BATCH = 500
+from .reader import Reader
+
 _TOLERANCE = 1e-6  # of probabilities
 _LAST_S = 1e11  # Unix time, some thousand years from now
 
 # Why a round is of no use, in the words of the report.
-NOT_SERVED = "nothing was served"
+CANCELLED = "the caller left before an answer"
 UNREADABLE = "the record cannot be read"
 NO_CHOICE = "only one arm was available (asked for by name, or the others were down)"
-OTHER_ARM = "another arm served than the one drawn"
 NO_QUALITY = "the quality was never measured"
 NOT_EXPLORED = "the log could have drawn nothing else"
 UNSOUND = "the logged probabilities are none"
@@ -49,7 +52,8 @@ class Event:
 
     kind: Literal["decide", "learn"]
     at_s: float  # Unix time
-    record: Record
+    record: Record  # of a decision: with the time waited, and quality 0 where nothing was served
+    status: str = "served"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class _Entry:
     at_s: float
     learns: bool
     position: int
+    wait_s: float = 0.0
+    status: str = "served"
 
     def order(self) -> tuple[float, bool, int]:
         return self.at_s, self.learns, self.position
@@ -79,18 +85,18 @@ class Log:
         _check_times(since_s, until_s, history_s)
         self._journal = journal
         self._entries: list[_Entry] = []
-        self.excluded: Counter[str] = Counter()  # rounds without a record; the others are the reader's to count
-        self.decided = 0  # rounds, with a record or without
+        self.excluded: Counter[str] = Counter()  # rounds that cannot be read; the others are the walker's to count
+        self.decided = 0  # rounds, readable or not
         times = []
         for row in self._index(since_s, until_s, history_s):
             vote, within = bool(row.source), since_s is None or row.created_at_s >= since_s
             if within and not vote:
                 self.decided += 1
                 times.append(row.created_at_s)
-                if row.reason in ("not_served", "unreadable"):
-                    self.excluded[NOT_SERVED if row.reason == "not_served" else UNREADABLE] += 1
+                if row.reason == "unreadable":
+                    self.excluded[UNREADABLE] += 1
                     continue
-                self._entries.append(_Entry(row.created_at_s, False, row.position))
+                self._entries.append(_Entry(row.created_at_s, False, row.position, row.wait_s, row.status))
             if row.reason in ("complete", "window", "vote"):
                 known_at_s = max(row.created_at_s, row.completed_at_s, row.closed_at_s if vote else 0.0)
                 self._entries.append(_Entry(known_at_s, True, row.position))
@@ -109,7 +115,7 @@ class Log:
         """The story, one event for each of `len(self)`; None for a record that cannot be read (counted once)."""
         open_events = Counter(entry.position for entry in self._entries)
         held: dict[int, Record | None] = {}
-        reader = _Reader(self._journal, min(open_events, default=1) - 1)
+        reader = Reader(self._journal, min(open_events, default=1) - 1)
         for entry in self._entries:
             while entry.position not in held:
                 position, record = reader.read()
@@ -122,8 +128,10 @@ class Log:
             if record is None:
                 self.excluded[UNREADABLE] += not entry.learns
                 yield None
+            elif entry.learns:
+                yield Event("learn", entry.at_s, record)
             else:
-                yield Event("learn" if entry.learns else "decide", entry.at_s, record)
+                yield Event("decide", entry.at_s, replace(record, latency_s=entry.wait_s), entry.status)
 
     def _index(self, since_s: float | None, until_s: float | None, history_s: float | None) -> Iterator[_IndexRow]:
         """Times and positions alone, which is a hundredth of what the records take."""
@@ -136,6 +144,8 @@ class Log:
                 joins.c.closed_at_s,
                 created_at_s,
                 outcomes.c.completed_at_s,
+                outcomes.c.latency_s,
+                outcomes.c.status,
             )
             .join(decisions, decisions.c.decision_id == joins.c.decision_id)
             .join(outcomes, outcomes.c.decision_id == joins.c.decision_id)
@@ -156,27 +166,8 @@ class _IndexRow:
     closed_at_s: float
     created_at_s: float
     completed_at_s: float
-
-
-class _Reader:
-    """Joins one after the other, from after a position on."""
-
-    def __init__(self, journal: Journal, position: int) -> None:
-        self._journal = journal
-        self._position = position
-        self._rows: Iterator[dict[str, object]] = iter(())
-
-    def read(self) -> tuple[int, Record | None]:
-        row = next(self._rows, None)
-        if row is None:
-            with self._journal.read() as connection:
-                self._rows = iter(joins_after(connection, self._position, _BATCH))
-            row = next(self._rows)
-        self._position = int(str(row["position"]))
-        try:
-            return self._position, join_from_row(row).record
-        except BadRow:
-            return self._position, None
+    wait_s: float
+    status: str
 
 
 def unusable(record: Record, *, explored_only: bool = False) -> str | None:
@@ -187,14 +178,14 @@ def unusable(record: Record, *, explored_only: bool = False) -> str | None:
     """
     if sum(arm.available for arm in record.context.arms) < 2:
         return NO_CHOICE
-    if not propensity_describes(record):
-        return OTHER_ARM
-    if not is_sound(record.decision, record.context):
+    drawn = record.decision
+    could_be = any(arm.name == drawn.arm and arm.available for arm in record.context.arms)
+    if not (could_be and 0 < drawn.propensity <= 1 and is_sound(drawn, record.context)):
         return UNSOUND
+    if explored_only and drawn.propensity >= 1 - 1e-9:
+        return NOT_EXPLORED
     if record.quality_is_default:
         return NO_QUALITY
-    if explored_only and record.decision.propensity >= 1 - 1e-9:
-        return NOT_EXPLORED
     return None
 
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from bandit.context import Record
 from bandit.errors import BadContext, BadRecord, CannotEvaluate, NoArmAvailable
 from bandit.validation import check_record
 
 from .expected import Expected
-from .log import NOT_UNDERSTOOD, UNREADABLE, Event, Log, is_sound, unusable
+from .log import CANCELLED, NO_QUALITY, NOT_UNDERSTOOD, UNREADABLE, Event, Log, is_sound, unusable
 from .rewards import Reward
 from .rounds import Collector, Rounds
 from .target import Target
 
 Progress = Callable[[int, int], None]  # events done, events in all
 _REPORTED_EVERY = 500
+_FAILED = ("failed", "refused")  # the status of what was not served, though its caller waited for it
 
 
 def walk(
@@ -41,7 +41,7 @@ def walk(
         if event is not None and event.kind == "learn":
             walker.learn(event)
         elif event is not None:
-            walker.decide(event.record)
+            walker.decide(event)
     progress(len(log), len(log))
     walker.collector.excluded.update(log.excluded)
     return walker.collector.rounds(log.decided)
@@ -65,17 +65,21 @@ class _Walker:
         except BadRecord:
             pass  # the live learner did not take it either
 
-    def decide(self, record: Record) -> None:
-        excluded = self.collector.excluded
+    def decide(self, event: Event) -> None:
+        record, excluded = event.record, self.collector.excluded
         reason = unusable(record, explored_only=self._explored_only)
+        if reason == NO_QUALITY and event.status == "cancelled":
+            reason = CANCELLED
+        if reason is None:
+            try:
+                check_record(record, record.context.features.schema)
+                earned = self._reward.of(record)
+            except (BadRecord, ValueError):
+                reason = UNREADABLE
+        if reason in (None, NO_QUALITY, CANCELLED, UNREADABLE):
+            self.collector.count(record.decision.arm, not_served=event.status in _FAILED, missing=reason is not None)
         if reason is not None:
             excluded[reason] += 1
-            return
-        try:
-            check_record(record, record.context.features.schema)
-            earned = self._reward.of(record)
-        except (BadRecord, ValueError):
-            excluded[UNREADABLE] += 1
             return
         try:
             decision = self._target.policy.decide(record.context, self._rng)

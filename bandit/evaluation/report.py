@@ -6,7 +6,7 @@ A row without numbers is one that the log cannot answer; its sentence says why.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +15,9 @@ import numpy as np
 from bandit.confidence import Interval
 
 from .estimators import Estimate, Valuation, logged_value, value_of_probabilities
-from .log import OTHER_ARM
+from .missing import Drawn, missing_doubt, missing_refusal
 from .rounds import Rounds, told
 from .support import LEAST_EFFECTIVE, Support, doubts, refusals, support_of
-
-MOST_FALLBACKS = 0.02  # share of the rounds; more, and leaving them out may favour arms that fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,7 @@ class Report:
     decided: int
     used: int
     excluded: Mapping[str, int]
+    by_arm: dict[str, Drawn]
     earned: Estimate
     target: Row
     best_fixed: Row | None  # of the arms that the log can answer for, the one with the highest value
@@ -72,12 +71,9 @@ class Report:
     def warnings(self) -> tuple[str, ...]:
         """What to know before the numbers are used."""
         found = list(self.target.doubts)
-        fallbacks = self.excluded.get(OTHER_ARM, 0) / self.decided
-        if fallbacks > MOST_FALLBACKS:
-            found.append(
-                f"in {fallbacks:.1%} of the rounds another arm served than the one drawn, and they are left out: "
-                "arms that fail often look better here than they are"
-            )
+        lost = missing_doubt(self.by_arm)
+        if lost is not None:
+            found.append(lost)
         if self.used < self.decided / 2:
             found.append(f"only {self.used} of {self.decided} rounds are of use, and the others may differ from them")
         if self.clipped > 0.01:
@@ -97,6 +93,7 @@ class Report:
             "first_s": self.first_s,
             "last_s": self.last_s,
             "rounds": {"decided": self.decided, "used": self.used, "excluded": dict(self.excluded)},
+            "by_arm": {name: asdict(one) for name, one in self.by_arm.items()},
             "log": _estimate_json(self.earned),
             "target": _row_json(self.target),
             "best_fixed": None if self.best_fixed is None else _row_json(self.best_fixed),
@@ -113,10 +110,12 @@ class Report:
         )
         rows.append(_line(self.uniform))
         excluded = f"; left out: {told(self.excluded)}" if any(self.excluded.values()) else ""
+        failed = sum(one.not_served for one in self.by_arm.values())
+        unserved = f"; not served, so of quality 0: {failed}" if failed else ""
         return "\n".join(
             [
                 f"{_time(self.first_s)} to {_time(self.last_s)}: {self.used} of {self.decided} rounds are of use"
-                f"{excluded}",
+                f"{excluded}{unserved}",
                 f"reward: {self.reward} a request, in {self.low:.4g} to {self.high:.4g}; intervals hold at every look, "
                 f"each with probability {1 - self.alpha:g}",
                 f"estimated: {self.estimand}",
@@ -161,6 +160,7 @@ def report(
         decided=rounds.decided,
         used=len(rounds.reward),
         excluded=rounds.excluded,
+        by_arm=rounds.by_arm,
         earned=logged_value(rounds.reward, alpha=alpha, low=rounds.low, high=rounds.high),
         target=_row(target, rounds, rounds.target, alpha, least_effective),
         best_fixed=max(answered, key=lambda one: one[0])[1] if answered else None,
@@ -174,7 +174,8 @@ def _row(name: str, rounds: Rounds, target: np.ndarray, alpha: float, least_effe
     chosen = target[np.arange(len(rounds.drawn)), rounds.drawn]
     weights = chosen / propensity
     support = support_of(weights, arms, rounds.names)
-    reasons = refusals(support, name, least_effective)
+    lost = missing_refusal(rounds.by_arm)
+    reasons = (() if lost is None else (lost,)) + refusals(support, name, least_effective)
     if reasons:
         return Row(name, support, None, reasons, ())
     valuation = value_of_probabilities(

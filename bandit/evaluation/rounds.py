@@ -14,6 +14,7 @@ from bandit.errors import CannotEvaluate
 from bandit.policy import eligible_arms
 
 from .estimators import PerArm
+from .missing import Drawn
 from .rewards import Range
 
 
@@ -33,6 +34,7 @@ class Rounds:
     clipped: float  # share of the rewards
     decided: int  # rounds of the log, usable or not
     excluded: Mapping[str, int]  # the others, by reason
+    by_arm: dict[str, Drawn]  # what became of the rounds of each drawn arm, usable or not
 
     @property
     def propensity(self) -> np.ndarray:
@@ -60,10 +62,15 @@ class Collector:
 
     def __init__(self, kind: str) -> None:
         self.excluded: Counter[str] = Counter()
+        self._by_arm: dict[str, Drawn] = {}
         self._range = Range(kind)
         self._logged, self._target, self._predicted, self._eligible = _Table(), _Table(), _Table(), _Table()
         self._drawn: list[str] = []
         self._rewards = array("d")
+
+    def count(self, arm: str, *, not_served: bool = False, missing: bool = False) -> None:
+        """One round in which the arm was drawn and another could have been, whether or not its reward is known."""
+        self._by_arm[arm] = self._by_arm.get(arm, Drawn()).one_more(not_served=not_served, missing=missing)
 
     def add(self, record: Record, target: Decision, predicted: Mapping[str, float], reward: float) -> None:
         """One usable round: what was logged, how the target would have drawn, what was expected and what was earned."""
@@ -98,6 +105,7 @@ class Collector:
             clipped=float((clipped != raw).mean()),
             decided=decided,
             excluded=dict(self.excluded),
+            by_arm=dict(self._by_arm),
         )
 
 

@@ -5,7 +5,7 @@ For tests, benchmarks and demonstrations of off-policy evaluation: what any poli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -77,13 +77,23 @@ def simulate(
     return Simulated(tuple(recorded.records), tuple(truth))
 
 
-def write(journal: Journal, records: Sequence[Record], policy: str, *, first_s: float = START_S) -> float:
-    """Append a decision, an outcome and a quality for each record, and close the joins. Returns the next time."""
+def write(
+    journal: Journal,
+    records: Sequence[Record],
+    policy: str,
+    *,
+    first_s: float = START_S,
+    unserved: Mapping[str, str] | None = None,
+) -> float:
+    """Append a decision, an outcome and a quality for each record, and close the joins. Returns the next time.
+
+    `unserved` holds the status ("failed", "refused", "cancelled") of the decisions that got no image.
+    """
     now_s = first_s
     for start in range(0, len(records), _BATCH):
         rows: list[Row] = []
         for record in records[start : start + _BATCH]:
-            rows += _rows(record, policy, now_s)
+            rows += _rows(record, policy, now_s, (unserved or {}).get(record.decision_id))
             now_s += EVERY_S
         journal.append(rows)
         with journal.write() as connection:
@@ -98,7 +108,7 @@ def write(journal: Journal, records: Sequence[Record], policy: str, *, first_s: 
     return now_s
 
 
-def _rows(record: Record, policy: str, now_s: float) -> list[Row]:
+def _rows(record: Record, policy: str, now_s: float, lost: str | None = None) -> list[Row]:
     at_s = now_s + min(record.latency_s, EVERY_S / 4)
     served = Attempt(record.served_arm, None, record.latency_s)
     tried = () if record.served_arm == record.decision.arm else (Attempt(record.decision.arm, "ReplicaDied", 0.0),)
@@ -115,15 +125,15 @@ def _rows(record: Record, policy: str, now_s: float) -> list[Row]:
         ),
         OutcomeRow(
             decision_id=record.decision_id,
-            status="served",
-            served_arm=record.served_arm,
+            status=lost or "served",
+            served_arm=None if lost else record.served_arm,
             latency_s=record.latency_s,
-            cost_usd=record.cost_usd * record.images,
+            cost_usd=0.0 if lost else record.cost_usd * record.images,
             completed_at_s=at_s,
-            service_s=record.latency_s,
-            attempts=(*tried, served),
+            service_s=None if lost else record.latency_s,
+            attempts=(Attempt(record.decision.arm, lost, record.latency_s),) if lost else (*tried, served),
         ),
     ]
-    if not record.quality_is_default:
+    if not (lost or record.quality_is_default):
         rows.append(SignalRow(record.decision_id, SignalKind.QUALITY, "scorer", record.quality, at_s))
     return rows

@@ -16,8 +16,6 @@ from bandit.evaluation.log import (
     NO_CHOICE,
     NO_QUALITY,
     NOT_EXPLORED,
-    NOT_SERVED,
-    OTHER_ARM,
     UNREADABLE,
     UNSOUND,
     Log,
@@ -65,7 +63,7 @@ def test_events_are_in_the_order_of_time_and_nothing_is_learned_before_it_is_com
     log = Log(journal)
     decided: dict[str, float] = {}
     learned: set[str] = set()
-    times, overlaps = [], 0
+    times, overlaps, unserved = [], 0, 0
     for event in log.events():
         assert event is not None
         times.append(event.at_s)
@@ -78,6 +76,9 @@ def test_events_are_in_the_order_of_time_and_nothing_is_learned_before_it_is_com
             assert record.decision_id not in decided
             decided[record.decision_id] = event.at_s
             assert event.at_s == story.decision.created_at_s
+            assert event.status == story.outcome.status
+            assert record.latency_s == story.outcome.latency_s
+            unserved += event.status == "failed"
         else:
             assert record.decision_id in decided, "learned before it was decided"
             overlaps += any(at_s > decided[record.decision_id] for at_s in decided.values())
@@ -86,8 +87,10 @@ def test_events_are_in_the_order_of_time_and_nothing_is_learned_before_it_is_com
     assert times == sorted(times)
     assert list(decided.values()) == sorted(decided.values())
     assert overlaps > 20
+    assert unserved > 0
     assert len(learned) > 100
-    assert len(decided) + log.excluded[NOT_SERVED] == log.decided == 120
+    assert len(decided) == log.decided == 120
+    assert log.excluded == {}
 
 
 def test_a_vote_is_learned_and_is_no_round(journal: Journal) -> None:
@@ -153,8 +156,10 @@ def test_unusable_rounds_are_named(even_log) -> None:
     other = next(arm.name for arm in context.arms if arm.name != record.served_arm)
     assert unusable(record) is None
     assert unusable(replace(record, context=replace(context, arms=alone))) == NO_CHOICE
-    assert unusable(replace(record, served_arm=other)) == OTHER_ARM
-    assert unusable(replace(record, decision=replace(record.decision, propensity=0.0))) == OTHER_ARM
+    assert unusable(replace(record, served_arm=other)) is None, "the round of the drawn arm"
+    assert unusable(replace(record, decision=replace(record.decision, propensity=0.0))) == UNSOUND
+    down = tuple(replace(arm, available=arm.name != record.decision.arm) for arm in context.arms)
+    assert unusable(replace(record, context=replace(context, arms=down))) == UNSOUND
     assert unusable(replace(record, quality_is_default=True)) == NO_QUALITY
     decision = record.decision
     third = 1 / 3
@@ -198,3 +203,20 @@ def test_an_empty_journal_and_times_that_hold_nothing_are_refused(journal: Journ
 def test_times_that_cannot_be_are_refused(journal: Journal, bounds: dict[str, float], said: str) -> None:
     with pytest.raises(CannotEvaluate, match=said):
         Log(journal, **bounds)
+
+
+def test_what_was_not_served_is_a_round_of_the_drawn_arm_and_teaches_nothing(journal: Journal) -> None:
+    records = simulate(UniformPolicy(), 30, seed=5).records
+    lost = {"3": "failed", "7": "refused", "11": "cancelled"}
+    write(journal, records, "uniform", unserved=lost)
+    events = [event for event in Log(journal).events() if event is not None]
+    rounds = {event.record.decision_id: event for event in events if event.kind == "decide"}
+    assert len(rounds) == 30
+    for decision_id, status in lost.items():
+        record, truth = rounds[decision_id].record, records[int(decision_id)]
+        assert rounds[decision_id].status == status
+        assert (record.decision, record.context) == (truth.decision, truth.context)
+        assert (record.quality, record.cost_usd, record.latency_s) == (0.0, 0.0, truth.latency_s)
+        assert unusable(record) == (NO_QUALITY if status == "cancelled" else None)
+    learned = {event.record.decision_id for event in events if event.kind == "learn"}
+    assert learned == {str(number) for number in range(29)} - lost.keys()

@@ -12,7 +12,7 @@ import pytest
 
 from bandit.context import Context, Decision, Prediction, Record
 from bandit.errors import BadContext, CannotEvaluate
-from bandit.evaluation.log import NO_CHOICE, NO_QUALITY, NOT_UNDERSTOOD, OTHER_ARM, Log
+from bandit.evaluation.log import CANCELLED, NO_CHOICE, NO_QUALITY, NOT_UNDERSTOOD, Log
 from bandit.evaluation.prequential import walk
 from bandit.evaluation.rewards import Reward
 from bandit.evaluation.simulated_log import EVERY_S, START_S, simulate, write
@@ -122,15 +122,13 @@ def test_rounds_that_tell_nothing_are_left_out_and_counted(journal: Journal) -> 
         one = records[number]
         alone = tuple(replace(arm, available=arm.name == one.decision.arm) for arm in one.context.arms)
         records[number] = replace(one, context=replace(one.context, arms=alone))
-    for number in range(10, 25):
-        one = records[number]
-        other = next(arm.name for arm in one.context.arms if arm.name != one.served_arm)
-        records[number] = replace(one, served_arm=other)
     for number in range(25, 32):
         records[number] = replace(records[number], quality_is_default=True)
-    write(journal, records, "uniform")
+    write(journal, records, "uniform", unserved={str(number): "cancelled" for number in range(10, 25)})
     rounds = walk(Log(journal), Target("watching", Watching()), Reward())
-    assert rounds.excluded == {NO_CHOICE: 10, OTHER_ARM: 15, NO_QUALITY: 7}
+    assert rounds.excluded == {NO_CHOICE: 10, CANCELLED: 15, NO_QUALITY: 7}
+    assert sum(one.rounds for one in rounds.by_arm.values()) == 50
+    assert sum(one.missing for one in rounds.by_arm.values()) == 22
     assert (len(rounds.reward), rounds.decided) == (28, 60)
     rounds = walk(Log(journal), Target("choosy", Choosy()), Reward())
     assert rounds.excluded[NOT_UNDERSTOOD] == 14
@@ -190,3 +188,20 @@ def test_progress_is_told_from_the_first_event_to_the_last(even_log) -> None:
     assert told[0] == (0, 2999)
     assert told[-1] == (2999, 2999)
     assert len(told) == 7
+
+
+def test_rounds_are_of_the_arm_that_was_drawn_whatever_came_of_it(journal: Journal) -> None:
+    """Failed: quality 0, the time waited, no cost. Served by another: what the caller got."""
+    records = list(simulate(UniformPolicy(), 40, seed=4).records)
+    other = next(arm.name for arm in records[1].context.arms if arm.name != records[1].served_arm)
+    records[1] = replace(records[1], served_arm=other, quality=0.25, latency_s=0.2, cost_usd=0.001)
+    write(journal, records, "uniform", unserved={"0": "failed"})
+    rounds = walk(Log(journal), Target("watching", Watching()), Reward())
+    assert (len(rounds.reward), rounds.excluded) == (40, {})
+    assert [rounds.names[place] for place in rounds.drawn] == [one.decision.arm for one in records]
+    weights = records[0].context.weights
+    assert rounds.reward[0] == pytest.approx(-weights.latency_per_s * records[0].latency_s)
+    weights = records[1].context.weights
+    assert rounds.reward[1] == pytest.approx(0.25 - 0.2 * weights.latency_per_s - 0.001 * weights.cost_per_usd)
+    assert rounds.by_arm[records[0].decision.arm].not_served == 1
+    assert sum(one.missing for one in rounds.by_arm.values()) == 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bandit.context import Record
 from bandit.errors import CannotEvaluate
 from bandit.evaluation.command import evaluate
 from bandit.evaluation.report import report
+from bandit.evaluation.rewards import Reward
 from bandit.evaluation.rounds import Collector, Rounds
 from bandit.evaluation.simulated_log import simulate, write
 from bandit.journal import Journal
@@ -117,25 +120,61 @@ def test_json_holds_what_the_text_says_and_nothing_that_is_not_json(even_log) ->
     assert "'rounds' is the effective sample size" in text
 
 
-def test_warnings_tell_of_fallbacks_of_a_small_share_and_of_clipped_rewards(even_log, tmp_path: Path) -> None:
-    records = list(even_log.truth.records[:400])
-    for number in range(250):
-        one = records[number]
-        other = next(arm.name for arm in one.context.arms if arm.name != one.served_arm)
-        records[number] = replace(one, served_arm=other)
+def test_warnings_tell_of_a_small_share_and_of_clipped_rewards(even_log, tmp_path: Path) -> None:
+    records = [replace(one, quality_is_default=number < 250) for number, one in enumerate(even_log.truth.records[:400])]
     for number in range(300, 320):
         records[number] = replace(records[number], latency_s=100.0)
     journal = Journal.open(f"sqlite:///{tmp_path}/journal.db")
     write(journal, records, "uniform")
     answer = evaluate(journal, "uniform")
-    fallbacks, share, clipped = answer.warnings
-    assert fallbacks.startswith("in 62.5% of the rounds another arm served than the one drawn")
+    share, clipped = answer.warnings
     assert share.startswith("only 150 of 400 rounds are of use")
     assert clipped.startswith("13.3% of the rewards lie beyond -0.45 to 1 and are clipped")
     for warning in answer.warnings:
         assert f"warning: {warning}" in answer.to_text()
-    assert "250 × another arm served than the one drawn" in answer.to_text()
+    assert "250 × the quality was never measured" in answer.to_text()
     journal.close()
+
+
+def half_of(records: Sequence[Record], arm: str) -> list[Record]:
+    return [one for one in records if one.decision.arm == arm][::2]
+
+
+def test_an_arm_that_fails_half_the_time_is_worth_what_its_callers_got(even_log, tmp_path: Path) -> None:
+    """Judged by the requests that it survived, it would be the best."""
+    records, arm = even_log.truth.records, "flow@full"
+    lost = {one.decision_id: "failed" for one in half_of(records, arm)}
+    journal = Journal.open(f"sqlite:///{tmp_path}/journal.db")
+    write(journal, records, "uniform", unserved=lost)
+    answer = evaluate(journal, arm)
+    drawn = [one for one in records if one.decision.arm == arm]
+    got = [
+        -one.context.weights.latency_per_s * one.latency_s if one.decision_id in lost else Reward().of(one)
+        for one in drawn
+    ]
+    assert answer.target.valuation.self_normalised.value == pytest.approx(sum(got) / len(got))
+    assert answer.target.valuation.best.difference_interval.high < 0
+    assert answer.verdict.endswith("less")
+    assert answer.used == answer.decided == 1500
+    assert f"not served, so of quality 0: {len(lost)}" in answer.to_text()
+    assert answer.to_json()["by_arm"][arm] == {"rounds": len(drawn), "not_served": len(lost), "missing": 0}
+    journal.close()
+
+
+def test_an_arm_that_loses_many_of_its_rewards_gets_no_number(even_log, tmp_path: Path) -> None:
+    records, arm = even_log.truth.records, "flow@full"
+    half = half_of(records, arm)
+    for share, numbers, refused in ((1, "50%", True), (5, "10.1%", False)):
+        journal = Journal.open(f"sqlite:///{tmp_path}/{share}.db")
+        write(journal, records, "uniform", unserved={one.decision_id: "cancelled" for one in half[::share]})
+        answer = evaluate(journal, "factored")
+        rows = (answer.target, answer.uniform, *answer.fixed)
+        assert [row.valuation is None for row in rows] == [refused] * len(rows)
+        said = answer.verdict if refused else answer.warnings[0]
+        assert numbers in said
+        assert f"that drew {arm}" in said
+        assert "have no reward" in said
+        journal.close()
 
 
 def test_reward_may_be_the_quality(even_log) -> None:
