@@ -1,13 +1,14 @@
 """An experiment's report: what its variants are worth so far. Whether one of them has won: `winner.py`.
 
 Only decisions since the last change of weights, shrinking of traffic or restart are counted: before it, other units
-were in other variants. Intervals hold at every look, those of differences at alpha divided among the treatments;
+were in other variants. Intervals hold at every look (a note says of which means not yet), those of differences at alpha divided among the treatments;
 metrics beside the primary one inform and decide nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 import numpy as np
 from sqlalchemy import Connection
@@ -27,6 +28,7 @@ from .report import Report, VariantReport
 from .sample_ratio import SampleRatio, sample_ratio
 from .shadow import ShadowValue, shadow_value
 from .shares import TICKS, size
+from .skewness import MOST, units_needed
 from .state import Experiment, fold
 from .winner import takeover, winner_of
 
@@ -48,7 +50,7 @@ def _report(connection: Connection, experiment: Experiment, now_s: float) -> Rep
     measures, misplaced = _measures(connection, experiment)
     live = {name: one for name, one in measures.items() if name not in experiment.stopped_variants}
     ratio = _sample_ratio(experiment, live)
-    verdicts = judge(plan, live, _weights(experiment)) if experiment.status == "running" else ()
+    verdicts = judge(plan, live, _weights(experiment))  # also of a stopped one, which may still be promoted
     shadow_values = _shadow_values(connection, experiment)
     differences = _differences(plan.alpha, experiment, measures)
     if shadow_values:
@@ -76,7 +78,7 @@ def _report(connection: Connection, experiment: Experiment, now_s: float) -> Rep
         winner=winner,
         losers=losers,
         verdict=verdict,
-        notes=_notes(experiment, measures, ratio, misplaced),
+        notes=_notes(experiment, measures, ratio, misplaced) + _skewed(experiment, measures, differences),
     )
 
 
@@ -226,6 +228,30 @@ def _notes(
         )
     for name, stop in experiment.stopped_variants.items():
         notes.append(f"{name} was stopped by {stop.actor}: {stop.reason}")
+    return tuple(notes)
+
+
+def _skewed(
+    experiment: Experiment, measures: Mapping[str, Measures], differences: Mapping[str, Mapping[str, Interval]]
+) -> tuple[str, ...]:
+    """Of which differences the intervals are not yet to be believed."""
+    control, notes = experiment.plan.control, list[str]()
+    for name, intervals in differences.items():
+        own, other = measures[name], measures[control]
+        units = min(own.units, other.units)
+        skews = {
+            metric: own.skew_of_difference(metric, other)
+            for metric, interval in intervals.items()
+            if interval.width < inf
+        }
+        found = {metric: skew for metric, skew in skews.items() if skew > MOST}
+        if found:
+            needed = ", ".join(f"{metric} (about {units_needed(units, skew)})" for metric, skew in found.items())
+            notes.append(
+                f"Differences between {name} and {control} that do not hold at every look yet, as values are skewed "
+                f"and the smaller side has {units} units: {needed} are needed. Until then nobody wins or loses by "
+                "them, and no guardrail on their means stops a variant."
+            )
     return tuple(notes)
 
 

@@ -24,6 +24,7 @@ from bandit.confidence import Interval, Moments, difference_interval, mean_inter
 from .metrics import METRICS
 from .observations import CANCELLED, FAILED, PENDING, SERVED, Observations
 from .quantiles import quantile, quantile_difference, quantile_interval
+from .skewness import of_difference, of_mean, skewness
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Measures:
     unit_numbers: np.ndarray  # [units], empty in a switchback ...
     first_s: np.ndarray  # ... and the time of each one's first exposure
     blocks: Mapping[str, np.ndarray] = field(default_factory=dict)  # switchback: per metric the value of each block
+    skews: Mapping[str, float] = field(default_factory=dict)  # of the values behind `moments`
     single_variances: Mapping[str, float] = field(default_factory=dict)  # per mean, of single requests; by unit only
     tuned_at: int = 500
 
@@ -57,6 +59,10 @@ class Measures:
             single, tuned_at = self.single_variances.get(metric), max(self.tuned_at // 2, 1)
             return mean_interval(self.moments[metric], alpha, tuned_at=tuned_at, single_variance=single)
         return quantile_interval(self.waits_s, p, alpha, self.wait_units)
+
+    def measured_units(self, metric: str) -> int:
+        """Units, or slots of a switchback, of which there is a value."""
+        return self.moments[metric].count if metric in self.moments else self.wait_units
 
     def difference(self, metric: str, control: Measures, alpha: float, *, factor: float = 1.0) -> Interval:
         """Of the variant's value minus `factor` times the control's."""
@@ -72,13 +78,34 @@ class Measures:
         single = self.single_variances[metric], factor * factor * control.single_variances[metric]
         return difference_interval(self.moments[metric], scaled, alpha, tuned_at=self.tuned_at, single_variances=single)
 
+    def skew(self, metric: str) -> float:
+        """Of the mean that `interval` is about; quantiles need no shape."""
+        return of_mean(self.moments[metric], self.skews.get(metric, 0.0)) if self._is_mean(metric) else 0.0
+
+    def skew_of_difference(self, metric: str, control: Measures, *, factor: float = 1.0) -> float:
+        """Of the difference of means that `difference` is about."""
+        if not self._is_mean(metric):
+            return 0.0
+        if self.blocks:
+            gaps = self.blocks[metric] - factor * control.blocks[metric]
+            gaps = gaps[~np.isnan(gaps)]
+            return of_mean(Moments.of(gaps), skewness(gaps))
+        other = control.moments[metric]
+        scaled = Moments(other.count, factor * other.mean, factor * factor * other.m2)
+        skews = self.skews.get(metric, 0.0), control.skews.get(metric, 0.0)
+        return of_difference(self.moments[metric], scaled, skews)
+
+    def _is_mean(self, metric: str) -> bool:
+        return bool(self.blocks) or METRICS[metric].quantile is None
+
 
 def measure(seen: Observations, *, tuned_at: int = 500) -> Measures:
     """A variant whose units were assigned by hash."""
     arrays = _arrays(seen)
     numbers, first = np.unique(seen.unit, return_index=True)
     waits = np.sort(seen.wait_s[seen.status == SERVED])
-    moments = {name: unit_moments(seen.unit, values) for name, values in arrays.items()}
+    by_unit = {name: linearised(seen.unit, values) for name, values in arrays.items()}
+    moments = {name: Moments.of(one) for name, one in by_unit.items()}
     values: dict[str, float | None] = {name: one.mean if one.count else None for name, one in moments.items()}
     for name, metric in METRICS.items():
         if metric.quantile is not None:
@@ -90,6 +117,7 @@ def measure(seen: Observations, *, tuned_at: int = 500) -> Measures:
         values=values,
         waits_s=waits,
         first=(numbers, seen.at_s[first]),
+        skews={name: skewness(one) for name, one in by_unit.items()},
         single_variances={name: Moments.of(values[~np.isnan(values)]).variance for name, values in arrays.items()},
         tuned_at=tuned_at,
     )
@@ -108,11 +136,12 @@ def measure_slots(
     for name, metric in METRICS.items():
         if metric.quantile is not None:
             by_slot[name] = _slot_quantiles(place[served], seen.wait_s[served], len(slots), metric.quantile)
-    by_block, moments, values = {}, {}, dict[str, float | None]()
+    by_block, moments, skews, values = {}, {}, {}, dict[str, float | None]()
     for name, value in by_slot.items():
         by_block[name] = np.full(blocks, np.nan)
         by_block[name][block_of_slot] = value
-        moments[name] = Moments.of(value[~np.isnan(value)])  # each slot counts alike, however many came
+        there = value[~np.isnan(value)]
+        moments[name], skews[name] = Moments.of(there), skewness(there)  # each slot counts alike, however many came
         values[name] = moments[name].mean if moments[name].count else None
     return _measures(
         seen,
@@ -121,32 +150,38 @@ def measure_slots(
         values=values,
         waits_s=np.sort(seen.wait_s[served]),
         first=(np.zeros(0, dtype=np.int64), np.zeros(0)),
+        skews=skews,
         tuned_at=tuned_at,
         blocks=by_block,
     )
 
 
 def unit_moments(unit: np.ndarray, values: np.ndarray) -> Moments:
-    """Of the linearised ratio; requests without a value (NaN) are in neither sum."""
+    """Of the linearised ratio."""
+    return Moments.of(linearised(unit, values))
+
+
+def linearised(unit: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The ratio, one value per unit; requests without a value (NaN) are in neither sum."""
     there = ~np.isnan(values)
     _, place = np.unique(unit[there], return_inverse=True)
     counts = np.bincount(place)
     if not len(counts):
-        return Moments(0, 0.0, 0.0)
+        return np.zeros(0)
     sums = np.bincount(place, weights=values[there])
     ratio = sums.sum() / counts.sum()
-    return Moments.of(ratio + (sums - ratio * counts) / counts.mean())
+    return ratio + (sums - ratio * counts) / counts.mean()
 
 
 def _arrays(seen: Observations) -> dict[str, np.ndarray]:
     """Per metric that is a mean, one value per exposure, NaN where it does not count."""
-    served, failed = seen.status == SERVED, seen.status == FAILED
+    served, lost = seen.status == SERVED, (seen.status == FAILED) | (seen.status == CANCELLED)
     return {
         "utility": seen.utility,
         "quality": seen.quality,
         "latency_s": np.where(served, seen.wait_s, np.nan),
         "cost_usd": seen.cost_usd,
-        "error_rate": np.where(seen.status == PENDING, np.nan, failed.astype(np.float64)),
+        "error_rate": np.where(seen.status == PENDING, np.nan, lost.astype(np.float64)),
         "rating": seen.rating,
     }
 
@@ -154,7 +189,7 @@ def _arrays(seen: Observations) -> dict[str, np.ndarray]:
 def _failed_shares(seen: Observations) -> np.ndarray:
     settled = seen.status != PENDING
     _, place = np.unique(seen.unit[settled], return_inverse=True)
-    failed = np.bincount(place, weights=seen.status[settled] == FAILED)
+    failed = np.bincount(place, weights=seen.status[settled] != SERVED)
     return failed / np.bincount(place) if len(place) else failed
 
 
@@ -185,6 +220,7 @@ def _measures(
     values: Mapping[str, float | None],
     waits_s: np.ndarray,
     first: tuple[np.ndarray, np.ndarray],
+    skews: Mapping[str, float],
     tuned_at: int,
     single_variances: Mapping[str, float] | None = None,
     blocks: Mapping[str, np.ndarray] | None = None,
@@ -199,7 +235,7 @@ def _measures(
         pending=int((seen.status == PENDING).sum()),
         scored=int((~np.isnan(seen.quality)).sum()),
         fallbacks=int(seen.fallback.sum()),
-        failed_units=len(np.unique(seen.unit[seen.status == FAILED])),
+        failed_units=len(np.unique(seen.unit[(seen.status == FAILED) | (seen.status == CANCELLED)])),
         failed_shares=_failed_shares(seen),
         moments=moments,
         values=values,
@@ -208,6 +244,7 @@ def _measures(
         unit_numbers=first[0],
         first_s=first[1],
         blocks=blocks or {},
+        skews=skews,
         single_variances=single_variances or {},
         tuned_at=tuned_at,
     )

@@ -1,7 +1,8 @@
 """What an experiment measures: names, directions and how each is said. The numbers come from `observations.py`.
 
-A request that got no image counts in utility with quality 0, the time it took and no cost: else a policy could win by
-failing on what is hard. One whose caller left, or whose quality nobody has measured yet, counts as an exposure only.
+A request that got no image counts in utility with quality 0, the time it took and no cost, and in the error rate: else
+a policy could win by failing on what is hard, or by being so slow that callers leave. One whose quality nobody has
+measured yet counts as an exposure only.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("latency_p50_s", False, "median seconds that a caller waited for an image", 0.5),
         Metric("latency_p95_s", False, "95th percentile of the seconds that a caller waited for an image", 0.95),
         Metric("cost_usd", False, "USD per image"),
-        Metric("error_rate", False, "share of requests that failed or were refused"),
+        Metric("error_rate", False, "share of requests that got no image: failed, refused, or left by their caller"),
         Metric("rating", True, "rating by the caller"),
     )
 }

@@ -117,14 +117,14 @@ def _chunk(
     members = tuple(zip(*rows, strict=True)) if rows else ((),) * 9
     callers, at, statuses, waits, costs, qualities, ratings, weights, policies = members
     status = np.array([_STATUS[one] for one in statuses], dtype=np.int8)
-    served, failed = status == SERVED, status == FAILED
+    served, lost = status == SERVED, (status == FAILED) | (status == CANCELLED)
     wait_s, cost_usd, quality, rating = (np.array(one, dtype=np.float64) for one in (waits, costs, qualities, ratings))
     if judged_by is None:
         table = np.array([_weights(text, known) for text in weights], dtype=np.float64).reshape(-1, 3)
     else:
         table = np.broadcast_to((judged_by.quality, judged_by.latency_per_s, judged_by.cost_per_usd), (len(rows), 3))
-    worth = table[:, 0] * np.where(failed, 0.0, quality) - table[:, 1] * wait_s
-    worth -= table[:, 2] * np.where(failed, 0.0, cost_usd)
+    worth = table[:, 0] * np.where(lost, 0.0, quality) - table[:, 1] * wait_s
+    worth -= table[:, 2] * np.where(lost, 0.0, cost_usd)
     return (
         units.numbers(callers),
         np.array(at, dtype=np.float64),
@@ -133,7 +133,7 @@ def _chunk(
         np.where(served, cost_usd, np.nan),
         np.where(served, quality, np.nan),
         np.where(served, rating, np.nan),
-        np.where(served | failed, worth, np.nan),
+        np.where(served | lost, worth, np.nan),
         np.array([one.startswith("fallback:") for one in policies], dtype=bool),
     )
 

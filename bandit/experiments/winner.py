@@ -1,7 +1,7 @@
 """Who has won: the rule, and the sentence that says why it is that one, or nobody. Pure, from measures.
 
 A winner is a treatment whose primary metric is above the control's in an interval that holds at every look, alpha being
-divided among the treatments (Bonferroni), with the planned number of units on both sides, no alarm of the sample ratio
+divided among the treatments (Bonferroni), with the planned number of units on both sides, more where values are skewed (`skewness.py`), no alarm of the sample ratio
 and no guardrail broken. A loser is one below it.
 """
 
@@ -16,6 +16,7 @@ from .measures import Measures
 from .metrics import METRICS
 from .sample_ratio import SampleRatio
 from .shadow import ShadowValue
+from .skewness import MOST, units_needed
 from .state import Experiment
 
 
@@ -51,9 +52,16 @@ def winner_of(
         words = f"{plan.metric} of {name} minus {plan.control} is within {_span(interval)}"
         if name in experiment.stopped_variants:
             reasons.append(f"{name} was stopped: {experiment.stopped_variants[name].reason}")
-        elif min(own.units, control.units) < plan.least_units:
+        elif min(measured := (own.measured_units(plan.metric), control.measured_units(plan.metric))) < plan.least_units:
             reasons.append(
-                f"{name} and {plan.control} have {own.units} and {control.units} units of {plan.least_units}"
+                f"{name} and {plan.control} have {measured[0]} and {measured[1]} units of {plan.least_units} whose "
+                f"{plan.metric} is measured"
+            )
+        elif (skew := own.skew_of_difference(plan.metric, control)) > MOST:
+            units = min(own.units, control.units)
+            reasons.append(
+                f"{plan.metric} is too skewed for {units} units on the smaller side of {name} and {plan.control} "
+                f"(needed: about {units_needed(units, skew)})"
             )
         elif name in broken:
             reasons.append(broken[name].sentence)

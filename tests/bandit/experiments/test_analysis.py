@@ -45,11 +45,12 @@ def test_numbers_are_those_of_the_rows(world: Any, told: Any, weights: Weights) 
         served = [row for row in done if row.status == "served"]
         scored = [row for row in served if (row.decision_id, "quality") in signals]
         failed = [row for row in done if row.status in ("failed", "refused")]
+        lost = [row for row in done if row.status != "served"]
         assert (one.exposures, one.units, one.served, one.failed) == (len(mine), len(mine), len(served), len(failed))
         assert (one.pending, one.scored) == (len(mine) - len(done), len(scored))
         worth = [
             utility(weights, signals[row.decision_id, "quality"], row.latency_s, row.cost_usd) for row in scored
-        ] + [utility(weights, 0.0, row.latency_s, 0.0) for row in failed]
+        ] + [utility(weights, 0.0, row.latency_s, 0.0) for row in lost]
         ratings = [signals[row.decision_id, "rating"] for row in served if (row.decision_id, "rating") in signals]
         waits = sorted(row.latency_s for row in served)
         assert one.values == pytest.approx(
@@ -60,7 +61,7 @@ def test_numbers_are_those_of_the_rows(world: Any, told: Any, weights: Weights) 
                 "latency_p50_s": waits[len(waits) // 2],
                 "latency_p95_s": waits[int(len(waits) * 0.95)],
                 "cost_usd": np.mean([row.cost_usd for row in served]),
-                "error_rate": len(failed) / len(done),
+                "error_rate": len(lost) / len(done),
                 "rating": np.mean(ratings),
             }
         )
@@ -99,6 +100,38 @@ def test_better_variant_wins_and_is_promoted_without_force(world: Any, told: Any
     promoted = world.ledger.events("exp")[-1]
     assert (promoted.body["forced"], promoted.body["evidence"]) == (False, found.verdict)
     assert world.ledger.live_policy() == LivePolicy("uniform", {}, "uniform")  # it is the same policy, after all
+
+
+def test_variant_that_drives_its_callers_away_is_no_winner(world: Any, told: Any) -> None:
+    """Whoever left was counted nowhere, so that a slow variant was judged by those who had the patience."""
+    world.start(unit="request")
+
+    def outcome(variant: str, rng: Random) -> Any:
+        if variant == "new" and rng.random() < 0.6:
+            return told(status="cancelled", wait_s=30.0)
+        return told(quality=rng.gauss(0.5 + 0.1 * (variant == "new"), 0.1))
+
+    world.ask(500, outcome)
+    found = report(world.journal, "exp", world.now_s)
+    assert (found.winner, found.losers) == (None, ("new",))
+    assert found.variant("new").values["error_rate"] == pytest.approx(0.6, abs=0.1)
+
+
+def test_units_without_a_measured_value_are_no_evidence(world: Any, told: Any) -> None:
+    world.start(unit="request", metric="quality")
+    world.ask(300, lambda variant, rng: told(quality=0.5 + rng.random() / 3 if rng.random() < 0.1 else None))
+    assert "of 50 whose quality is measured" in report(world.journal, "exp", world.now_s).verdict
+
+
+def test_a_stop_does_not_take_the_guardrails_away_from_a_promotion(world: Any, told: Any) -> None:
+    world.start(unit="request", guardrails=[{"metric": "latency_s", "limit": "relative", "value": 0.2}])
+    wait_s = {"old": 1.0, "new": 2.0}
+    world.ask(500, lambda name, rng: told(rng.gauss(0.6 if name == "new" else 0.4, 0.1), wait_s[name] + rng.random()))
+    assert report(world.journal, "exp", world.now_s).winner is None
+    world.ledger.stop("exp", "ann", world.now_s, reason="enough")
+    assert report(world.journal, "exp", world.now_s).winner is None
+    with pytest.raises(NoEvidence):
+        world.ledger.promote("exp", "new", "ann", world.now_s)
 
 
 def test_worse_variant_loses(world: Any, told: Any) -> None:

@@ -44,11 +44,11 @@ def test_counts_and_values_are_those_of_the_rows() -> None:
         1,
         1,
     )
-    assert (found.scored, found.failed_units, found.wait_units) == (2, 1, 2)
+    assert (found.scored, found.failed_units, found.wait_units) == (2, 1, 2)  # unit 9 failed, and left as well
     assert found.values["utility"] == pytest.approx((0.8 + 0.4 - 0.2) / 3)
     assert found.values["quality"] == pytest.approx(0.7)
     assert found.values["latency_s"] == pytest.approx(2.0)
-    assert found.values["error_rate"] == pytest.approx(1 / 5)
+    assert found.values["error_rate"] == pytest.approx(2 / 5)  # who leaves got no image either
     assert found.values["latency_p50_s"] == 2.0
     assert found.values["rating"] is None
     assert found.unit_numbers.tolist() == [4, 7, 9]
