@@ -160,6 +160,7 @@ class ExperimentsApi:
             "object": "list",
             "data": [experiment_body(one) for one in state.experiments.values()],
             "live_policy": self._live_body(state),
+            "unreadable": dict(state.unreadable),
         }
 
     async def experiment(self, experiment_id: str) -> Json:

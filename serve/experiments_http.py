@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,13 @@ _COMMANDS: Mapping[str, tuple[type[BaseModel], _Command]] = {
 }
 
 
+class _Answer(JSONResponse):
+    """In ASCII, so that no text of a stored row, such as half of a surrogate pair, breaks the answer."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
 def experiments_router(experiments: Callable[[], ExperimentsApi], admin: Admin) -> APIRouter:
     """`experiments` gives what is in use, which may be replaced while requests run."""
     router = APIRouter(prefix="/v1/experiments")
@@ -40,22 +48,22 @@ def experiments_router(experiments: Callable[[], ExperimentsApi], admin: Admin) 
     async def create(request: Request) -> Response:
         admin.check(request)
         body = await read_json(request)
-        return JSONResponse(await experiments().create(body, actor_of(request)), status_code=201)
+        return _Answer(await experiments().create(body, actor_of(request)), status_code=201)
 
     @router.get("", response_model=None)
     async def listed(request: Request) -> Response:
         admin.check(request)
-        return JSONResponse(await experiments().experiments())
+        return _Answer(await experiments().experiments())
 
     @router.get("/{experiment_id}", response_model=None)
     async def one(request: Request, experiment_id: str) -> Response:
         admin.check(request)
-        return JSONResponse(await experiments().experiment(experiment_id))
+        return _Answer(await experiments().experiment(experiment_id))
 
     @router.get("/{experiment_id}/report", response_model=None)
     async def report(request: Request, experiment_id: str) -> Response:
         admin.check(request)
-        return JSONResponse(await experiments().report(experiment_id))
+        return _Answer(await experiments().report(experiment_id))
 
     for name, (kind, command) in _COMMANDS.items():
         router.add_api_route(
@@ -75,7 +83,7 @@ def _endpoint(
     async def endpoint(request: Request, experiment_id: str) -> Response:
         admin.check(request)
         body = await read_json(request)  # also where it is empty: no web page can send JSON here from elsewhere
-        return JSONResponse(await command(experiments(), experiment_id, body, actor_of(request)))
+        return _Answer(await command(experiments(), experiment_id, body, actor_of(request)))
 
     return endpoint
 

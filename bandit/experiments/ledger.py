@@ -351,6 +351,8 @@ def _newest_decision_s(connection: Connection, plan: Plan) -> float | None:
 
 
 def _reason(reason: str) -> str:
+    # Also of faults, in a policy's own words: what cannot be stored is told by its code, or nothing would be stopped.
+    reason = reason.encode("utf-8", "backslashreplace").decode().replace("\0", r"\x00")
     if not is_text(reason, 1_000_000):
         raise ExperimentRefused("a reason is missing; say in a sentence why, the history keeps it")
     return reason.strip()[:_REASON_CHARACTERS]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from sys import float_info
 from typing import Any
 
 from bandit.context import Weights
@@ -28,6 +28,7 @@ LOGGED_ONLY = ("shadow", "apprentice")  # kinds whose treatments act on nothing
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _NAMES_ALLOWED = "allowed: 1 to 48 of a-z, 0-9, _ and -, the first a letter or digit"
 _TOLERANCE = 1e-9
+_MOST_UNITS = 1_000_000_000
 _BUDGETS = ("budget_usd", "budget_usd_per_hour")  # options of policies that hold one
 
 
@@ -77,6 +78,12 @@ class VariantPlan:
             raise BadPlan(f"variants.name is {shown(self.name)}; {_NAMES_ALLOWED}")
         if not is_text(self.policy, 100):
             raise BadPlan(f"variant {self.name}: policy is {shown(self.policy)}; allowed: a policy's name")
+        bad = bad_text([self.options, self.pool])
+        if bad is not None:
+            raise BadPlan(
+                f"variant {self.name}: options or pool have {shown(bad)}; allowed: text without NUL and without halves "
+                "of surrogate pairs"
+            )
         _one_of(f"variant {self.name}: learns_from", self.learns_from, LEARNS_FROM)
         if not is_number(self.weight) or not 0 <= self.weight <= 1:
             raise BadPlan(f"variant {self.name}: weight is {shown(self.weight)}; allowed: a number from 0 to 1")
@@ -109,7 +116,9 @@ class Plan:
         if not is_name(self.experiment_id):
             raise BadPlan(f"experiment_id is {shown(self.experiment_id)}; {_NAMES_ALLOWED}")
         if not is_text(self.hypothesis, 2000):
-            raise BadPlan("hypothesis is missing; say in 1 to 2000 characters what is expected and why")
+            blank = isinstance(self.hypothesis, str) and not self.hypothesis.strip()
+            given = "is missing" if blank else f"is {shown(self.hypothesis)}"
+            raise BadPlan(f"hypothesis {given}; say in 1 to 2000 whole characters what is expected and why")
         if self.salt != "" and not is_text(self.salt, 200):
             raise BadPlan(f"salt is {shown(self.salt)}; allowed: a text of at most 200 characters")
         for name, value, allowed in (
@@ -121,8 +130,9 @@ class Plan:
         check_traffic(self.traffic)
         if not is_number(self.alpha) or not 0 < self.alpha <= 0.5:
             raise BadPlan(f"alpha is {shown(self.alpha)}; allowed: a number above 0 and at most 0.5")
-        if not is_number(self.least_units) or self.least_units != int(self.least_units) or self.least_units < 1:
-            raise BadPlan(f"least_units is {shown(self.least_units)}; allowed: a whole number, 1 or more")
+        least = self.least_units
+        if not is_number(least) or least != int(least) or not 1 <= least <= _MOST_UNITS:
+            raise BadPlan(f"least_units is {shown(least)}; allowed: a whole number, 1 to {_MOST_UNITS}")
         self._check_variants()
         self._check_kind()
 
@@ -254,8 +264,8 @@ def check_traffic(traffic: float) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    """Whether it is a finite number, also as a float, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
 def is_name(value: object) -> bool:
@@ -264,8 +274,26 @@ def is_name(value: object) -> bool:
 
 
 def is_text(value: object, most: int) -> bool:
-    """Whether it is a text that says something, in at most so many characters."""
-    return isinstance(value, str) and bool(value.strip()) and len(value) <= most
+    """Whether it is a text that says something, in at most so many characters, and that can be stored and told."""
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= most and _is_whole(value)
+
+
+def bad_text(value: object) -> str | None:
+    """The first text within JSON values that no database or answer takes: with NUL, or half of a surrogate pair."""
+    left = [value]  # no recursion: what callers send can be deep
+    while left:
+        one = left.pop()
+        if isinstance(one, str) and not _is_whole(one):
+            return one
+        if isinstance(one, Mapping):
+            left += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            left += one
+    return None
+
+
+def _is_whole(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def shown(value: object) -> str:

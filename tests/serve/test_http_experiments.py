@@ -151,6 +151,106 @@ def test_create_refuses_a_pool_of_tiers_that_are_not_there(refusing: Setting) ->
     assert "large@full" in error["message"]
 
 
+def post_raw(setting: Setting, path: str, body: Any) -> httpx.Response:
+    """With escapes in the JSON, as only they can send halves of surrogate pairs."""
+    headers = {"content-type": "application/json"}
+    return setting.request("POST", f"/v1/experiments{path}", content=json.dumps(body), headers=headers)
+
+
+@pytest.mark.parametrize("bad", ["a\ud800b", "a\0b"])
+@pytest.mark.parametrize(
+    ("where", "param"),
+    [
+        (lambda bad: {"hypothesis": bad}, "hypothesis"),
+        (lambda bad: {"salt": bad}, "salt"),
+        (lambda bad: {"experiment_id": bad}, "experiment_id"),
+        (lambda bad: {"control": bad}, "control"),
+        (lambda bad: {"variants": [PLAN["variants"][0], {"name": bad, "policy": "uniform"}]}, "variants"),
+        (lambda bad: {"variants": [PLAN["variants"][0], {"name": "b", "policy": bad}]}, "variants"),
+        (lambda bad: {"variants": [PLAN["variants"][0], fixed_with({"arm": bad})]}, "variants"),
+        (lambda bad: {"variants": [PLAN["variants"][0], fixed_with({"arm": [{"x": bad}]})]}, "variants"),
+        (lambda bad: {"variants": [PLAN["variants"][0], fixed_with({bad: 1})]}, "variants"),
+    ],
+)
+def test_create_refuses_text_that_cannot_be_told(refusing: Setting, where: Any, param: str, bad: str) -> None:
+    error = error_of(post_raw(refusing, "", {**PLAN, **where(bad)}), 400)
+    assert (error["code"], error["param"]) == ("invalid_plan", param)
+    assert refusing.ledger.events() == ()
+
+
+def fixed_with(options: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "b", "policy": "fixed", "options": options}
+
+
+@pytest.mark.parametrize("bad", ["a\ud800b", "a\0b"])
+def test_a_plan_whose_text_cannot_be_told_and_is_stored_already_breaks_no_reader(setting: Setting, bad: str) -> None:
+    created(setting, ("start", {}))
+    with sqlite3.connect(setting.path) as connection:
+        for position, name, plan in ((3, "exp-2", {**PLAN, "hypothesis": bad}), (4, "exp-3", PLAN)):
+            body = json.dumps({"plan": {**plan, "experiment_id": name}})
+            row = (position, name, 1, 1.0, "created", "test", body)
+            connection.execute(
+                "INSERT INTO experiment_events (position, experiment_id, seq, at_s, kind, actor, body) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+        row = (5, "exp-1", 3, 2.0, "stopped", "test", json.dumps({"reason": bad}))
+        connection.execute(
+            "INSERT INTO experiment_events (position, experiment_id, seq, at_s, kind, actor, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+    listed = get(setting)
+    assert listed.status_code == 200, listed.text
+    assert [one["experiment_id"] for one in listed.json()["data"]] == ["exp-1", "exp-3"]
+    assert "hypothesis" in listed.json()["unreadable"]["exp-2"]
+    assert get(setting, "/exp-1").json()["ended"]["reason"] == bad
+    assert "hypothesis" in error_of(get(setting, "/exp-2"), 404)["message"]
+
+
+def test_a_fault_that_cannot_be_told_still_stops_its_variant(setting: Setting) -> None:
+    """It is what a policy said; that it is refused would give the variant its users back."""
+    created(setting, ("start", {}))
+    setting.deciders.faults["exp-1", "b"] = "raised ValueError: a\ud800b\0c"
+    setting.look()
+    told = get(setting, "/exp-1").json()["stopped_variants"]["b"]["reason"]
+    assert told == r"raised ValueError: a\ud800b\x00c"
+
+
+@pytest.mark.parametrize("huge", ["9" * 400, "1e308", "1e999", "-" + "9" * 400])
+@pytest.mark.parametrize("name", ["alpha", "traffic", "least_units", "slot_s", "carry_over_s", "takeover"])
+def test_create_refuses_huge_numbers(refusing: Setting, name: str, huge: str) -> None:
+    kind = {"slot_s": "switchback", "carry_over_s": "switchback", "takeover": "apprentice"}.get(name, "split")
+    more = {"slot_s": 60, "carry_over_s": 5} if kind == "switchback" else {}
+    content = json.dumps({**PLAN, "kind": kind, **more, name: "HUGE"}).replace('"HUGE"', huge)
+    headers = {"content-type": "application/json"}
+    error = error_of(refusing.request("POST", "/v1/experiments", content=content, headers=headers), 400)
+    assert error["param"] == name
+
+
+@pytest.mark.parametrize("huge", ["9" * 400, "1e308"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"variants": [{"name": "a", "policy": "uniform", "weight": "HUGE"}, {"name": "b", "policy": "uniform"}]},
+        {"variants": [PLAN["variants"][0], {"name": "b", "policy": "factored", "options": {"floor": "HUGE"}}]},
+        {"judged_by": {"quality": "HUGE"}},
+    ],
+)
+def test_create_refuses_huge_numbers_inside(refusing: Setting, change: dict[str, Any], huge: str) -> None:
+    content = json.dumps({**PLAN, **change}).replace('"HUGE"', huge)
+    headers = {"content-type": "application/json"}
+    error_of(refusing.request("POST", "/v1/experiments", content=content, headers=headers), 400)
+
+
+@pytest.mark.parametrize("body", [{"traffic": "HUGE"}, {"weights": {"a": "HUGE", "b": 0}}])
+def test_ramp_refuses_huge_numbers(setting: Setting, body: dict[str, Any]) -> None:
+    created(setting, ("start", {}))
+    content = json.dumps(body).replace('"HUGE"', "9" * 400)
+    headers = {"content-type": "application/json"}
+    error_of(setting.request("POST", "/v1/experiments/exp-1/ramp", content=content, headers=headers), 400)
+
+
 def test_an_id_is_taken_once(setting: Setting) -> None:
     created(setting)
     assert error_of(post(setting, "", PLAN), 409)["code"] == "experiment_refused"
