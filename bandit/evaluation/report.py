@@ -10,25 +10,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from bandit.confidence import Interval
 
-from .estimators import Estimate, Valuation, logged_value, value_of_probabilities
-from .missing import Drawn, missing_doubt, missing_refusal
+from .estimators import Estimate, logged_value
+from .missing import Drawn, missing_doubt
+from .rewards import Dominant
 from .rounds import Rounds, told
-from .support import LEAST_EFFECTIVE, Support, doubts, refusals, support_of
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One policy. `valuation` is None where the log cannot answer; `refusals` say why."""
-
-    name: str
-    support: Support
-    valuation: Valuation | None
-    refusals: tuple[str, ...]
-    doubts: tuple[str, ...]
+from .row import Row, estimate_json, row_json, row_of
+from .support import LEAST_EFFECTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +29,8 @@ class Report:
     low: float
     high: float
     clipped: float
+    outlying: int
+    dominant: Dominant | None
     alpha: float
     first_s: float
     last_s: float
@@ -80,6 +71,17 @@ class Report:
             found.append(
                 f"{self.clipped:.1%} of the rewards lie beyond {self.low:.4g} to {self.high:.4g} and are clipped"
             )
+        if self.outlying:
+            found.append(
+                f"{self.outlying} of {self.used} requests weigh time, cost or quality so that they reach beyond "
+                f"{self.low:.4g} to {self.high:.4g}; they count within it, and are worth more to their callers"
+            )
+        if self.dominant is not None:
+            one = self.dominant
+            found.append(
+                f"{one.requests:.1%} of the requests, those with {one.weights}, hold {one.stakes:.0%} of all that can "
+                "be earned or lost: the answer is about them; take the quality as the reward to hear of the others"
+            )
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
@@ -88,17 +90,24 @@ class Report:
             "verdict": self.verdict,
             "warnings": list(self.warnings),
             "estimand": self.estimand,
-            "reward": {"kind": self.reward, "low": self.low, "high": self.high, "clipped": self.clipped},
+            "reward": {
+                "kind": self.reward,
+                "low": self.low,
+                "high": self.high,
+                "clipped": self.clipped,
+                "outlying": self.outlying,
+                "dominant": None if self.dominant is None else asdict(self.dominant),
+            },
             "alpha": self.alpha,
             "first_s": self.first_s,
             "last_s": self.last_s,
             "rounds": {"decided": self.decided, "used": self.used, "excluded": dict(self.excluded)},
             "by_arm": {name: asdict(one) for name, one in self.by_arm.items()},
-            "log": _estimate_json(self.earned),
-            "target": _row_json(self.target),
-            "best_fixed": None if self.best_fixed is None else _row_json(self.best_fixed),
-            "fixed": [_row_json(row) for row in self.fixed],
-            "uniform": _row_json(self.uniform),
+            "log": estimate_json(self.earned),
+            "target": row_json(self.target),
+            "best_fixed": None if self.best_fixed is None else row_json(self.best_fixed),
+            "fixed": [row_json(row) for row in self.fixed],
+            "uniform": row_json(self.uniform),
         }
 
     def to_text(self) -> str:
@@ -144,7 +153,7 @@ def report(
 ) -> Report:
     """The answer for the target whose probabilities are in `rounds`."""
     fixed = tuple(
-        _row(f"always {arm}", rounds, rounds.always(arm), alpha / len(rounds.names), least_effective)
+        row_of(f"always {arm}", rounds, rounds.always(arm), alpha / len(rounds.names), least_effective)
         for arm in rounds.names
     )
     answered = [(row.valuation.best.value, row) for row in fixed if row.valuation is not None]
@@ -154,6 +163,8 @@ def report(
         low=rounds.low,
         high=rounds.high,
         clipped=rounds.clipped,
+        outlying=rounds.outlying,
+        dominant=rounds.dominant,
         alpha=alpha,
         first_s=first_s,
         last_s=last_s,
@@ -162,26 +173,11 @@ def report(
         excluded=rounds.excluded,
         by_arm=rounds.by_arm,
         earned=logged_value(rounds.reward, alpha=alpha, low=rounds.low, high=rounds.high),
-        target=_row(target, rounds, rounds.target, alpha, least_effective),
+        target=row_of(target, rounds, rounds.target, alpha, least_effective),
         best_fixed=max(answered, key=lambda one: one[0])[1] if answered else None,
         fixed=fixed,
-        uniform=_row("uniform", rounds, rounds.evenly(), alpha, least_effective),
+        uniform=row_of("uniform", rounds, rounds.evenly(), alpha, least_effective),
     )
-
-
-def _row(name: str, rounds: Rounds, target: np.ndarray, alpha: float, least_effective: float) -> Row:
-    propensity, arms = rounds.propensity, rounds.per_arm(target)
-    chosen = target[np.arange(len(rounds.drawn)), rounds.drawn]
-    weights = chosen / propensity
-    support = support_of(weights, arms, rounds.names)
-    lost = missing_refusal(rounds.by_arm)
-    reasons = (() if lost is None else (lost,)) + refusals(support, name, least_effective)
-    if reasons:
-        return Row(name, support, None, reasons, ())
-    valuation = value_of_probabilities(
-        propensity, chosen, rounds.reward, alpha=alpha, low=rounds.low, high=rounds.high, arms=arms
-    )
-    return Row(name, support, valuation, (), doubts(weights, support, name))
 
 
 def _time(at_s: float) -> str:
@@ -204,32 +200,3 @@ def _line(row: Row) -> str:
 
 def _earned_line(earned: Estimate, used: int) -> str:
     return f"{'earned in the log':<26}{_cell(earned.value, earned.interval):>26}{'':>80}{used:>9}"
-
-
-def _estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None:
-        return None
-    return {
-        "value": estimate.value,
-        "interval": [estimate.interval.low, estimate.interval.high],
-        "minus_log": estimate.difference,
-        "minus_log_interval": [estimate.difference_interval.low, estimate.difference_interval.high],
-    }
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    valuation, support = row.valuation, row.support
-    return {
-        "name": row.name,
-        "answered": valuation is not None,
-        "refusals": list(row.refusals),
-        "doubts": list(row.doubts),
-        "ips": None if valuation is None else _estimate_json(valuation.ips),
-        "self_normalised": None if valuation is None else _estimate_json(valuation.self_normalised),
-        "doubly_robust": None if valuation is None else _estimate_json(valuation.doubly_robust),
-        "effective_rounds": support.effective_rounds,
-        "largest_weight": support.largest_weight,
-        "mean_weight": support.mean_weight,
-        "unsupported": support.unsupported,
-        "unsupported_arms": list(support.unsupported_arms),
-    }

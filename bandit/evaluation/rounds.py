@@ -15,7 +15,7 @@ from bandit.policy import eligible_arms
 
 from .estimators import PerArm
 from .missing import Drawn
-from .rewards import Range
+from .rewards import Dominant, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Rounds:
     low: float
     high: float
     clipped: float  # share of the rewards
+    outlying: int  # rounds whose contexts reach beyond low .. high
+    dominant: Dominant | None  # weights of few that hold most of what is at stake
     decided: int  # rounds of the log, usable or not
     excluded: Mapping[str, int]  # the others, by reason
     by_arm: dict[str, Drawn]  # what became of the rounds of each drawn arm, usable or not
@@ -103,6 +105,8 @@ class Collector:
             low=low,
             high=high,
             clipped=float((clipped != raw).mean()),
+            outlying=self._range.outlying(),
+            dominant=self._range.dominant(),
             decided=decided,
             excluded=dict(self.excluded),
             by_arm=dict(self._by_arm),

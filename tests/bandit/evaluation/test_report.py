@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bandit.context import Record
+from bandit.context import Record, Weights
 from bandit.errors import CannotEvaluate
 from bandit.evaluation.command import evaluate
 from bandit.evaluation.report import report
@@ -175,6 +175,35 @@ def test_an_arm_that_loses_many_of_its_rewards_gets_no_number(even_log, tmp_path
         assert f"that drew {arm}" in said
         assert "have no reward" in said
         journal.close()
+
+
+def test_one_request_of_extreme_weights_leaves_the_intervals_of_all_as_they_are(even_log, tmp_path: Path) -> None:
+    plain = evaluate(even_log.journal, "flow@full").target.valuation.best.interval
+    records = list(even_log.truth.records)
+    wild = replace(records[700].context, weights=Weights(1.0, 1e6, 6.0))
+    records[700] = replace(records[700], context=wild)
+    journal = Journal.open(f"sqlite:///{tmp_path}/journal.db")
+    write(journal, records, "uniform")
+    answer = evaluate(journal, "flow@full")
+    assert answer.target.valuation.best.interval.width < 1.5 * plain.width
+    assert answer.warnings[0].startswith(
+        "1 of 1500 requests weigh time, cost or quality so that they reach beyond -0.9"
+    )
+    assert answer.to_json()["reward"]["outlying"] == 1
+    journal.close()
+
+
+def test_few_requests_that_hold_most_of_what_can_be_lost_are_told_of(even_log, tmp_path: Path) -> None:
+    records = list(even_log.truth.records[:600])
+    for number in range(0, 600, 20):
+        heavy = replace(records[number].context, weights=Weights(1.0, 100.0, 6.0))
+        records[number] = replace(records[number], context=heavy)
+    journal = Journal.open(f"sqlite:///{tmp_path}/journal.db")
+    write(journal, records, "uniform")
+    answer = evaluate(journal, "uniform")
+    assert any(one.startswith("5.0% of the requests, those with Weights(quality=1.0, lat") for one in answer.warnings)
+    assert answer.to_json()["reward"]["dominant"]["weights"]["latency_per_s"] == 100.0
+    journal.close()
 
 
 def test_reward_may_be_the_quality(even_log) -> None:
