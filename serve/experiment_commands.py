@@ -36,6 +36,8 @@ def create(
     """Store a plan. Nothing runs before it is started."""
     told = _client(url).post("/v1/experiments", read_plan(file))
     print(f"created {told['experiment_id']}; start it: python -m serve experiment start {told['experiment_id']}")
+    for note in told["notes"]:
+        print(note)
 
 
 @app.command("list")

@@ -47,6 +47,8 @@ def print_experiment(told: Json) -> None:
         print(f"  {variant['name']}: {variant['policy']}, {told['weights'][variant['name']]:g}{control}{why}")
     if told["ended"] is not None:
         print(f"  ended: {told['ended']['reason']}")
+    for note in told["notes"]:
+        print(f"  {note}")
     for event in told.get("events", ()):
         print(f"  {_time(event['at_s'])} {event['kind'].replace('_', ' ')} by {event['actor']}{_detail(event)}")
 

@@ -32,9 +32,11 @@ from bandit.experiments.ledger import Ledger
 from bandit.experiments.plan import Plan
 from bandit.experiments.report import report_to_json
 from bandit.experiments.state import Experiment, LedgerState, LivePolicy
+from bandit.features import DEFAULT_SCHEMA, SCHEMAS, needs_vector
 from bandit.journal import Journal
 
 from .api import check_names, checked_body
+from .deciding import features_schema
 from .openai_errors import Refusal
 
 Json = dict[str, Any]
@@ -88,14 +90,20 @@ class ExperimentsApi:
         arms: tuple[ArmContext, ...],
         look: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        *,
+        encodes: bool = False,
     ) -> None:
-        """`arms` are those of the catalogue; `look` lets this gateway see what was changed."""
+        """`arms` are those of the catalogue; `look` lets this gateway see what was changed.
+
+        `encodes`: the catalogue has a sentence encoder, so policies may see vectors of prompts.
+        """
         self._journal = journal
         self._ledger = ledger
         self._catalogue = catalogue
         self._arms = arms
         self._look = look
         self._clock = clock
+        self._encodes = encodes
 
     async def create(self, body: Mapping[str, Any], actor: str) -> Json:
         """POST /v1/experiments."""
@@ -112,9 +120,12 @@ class ExperimentsApi:
     async def start(self, experiment_id: str, body: Mapping[str, Any], actor: str) -> Json:
         """POST /v1/experiments/{id}/start."""
         checked_body(StartRequest, body)
-        return await self._change(
-            lambda: self._ledger.start(experiment_id, actor, self._clock(), catalogue=self._catalogue)
-        )
+
+        def act() -> Experiment:
+            self._check_arms(self._ledger.experiment(experiment_id).plan)  # it may be older than the catalogue
+            return self._ledger.start(experiment_id, actor, self._clock(), catalogue=self._catalogue)
+
+        return await self._change(act)
 
     async def ramp(self, experiment_id: str, body: Mapping[str, Any], actor: str) -> Json:
         """POST /v1/experiments/{id}/ramp."""
@@ -192,7 +203,7 @@ class ExperimentsApi:
         return await _answered(changed)
 
     def _check_arms(self, plan: Plan) -> None:
-        """What only a gateway knows: which tiers there are. Raises BadPlan."""
+        """What only a gateway knows: which tiers there are, and whether an encoder. Raises BadPlan."""
         arms = [arm.name for arm in self._arms]
         tiers = dict.fromkeys(arm.tier for arm in self._arms)
         for variant in plan.variants:
@@ -204,6 +215,12 @@ class ExperimentsApi:
             arm = variant.options.get("arm")
             if variant.policy == "fixed" and arm not in arms:
                 raise BadPlan(f"variants: {variant.name} is fixed to {arm!a:.60}; allowed: {', '.join(arms)}")
+            schema = features_schema(variant.options)
+            if not self._encodes and schema in SCHEMAS and needs_vector(schema):
+                raise BadPlan(
+                    f"variants: {variant.name} has features_schema {schema}, which needs a sentence encoder, and the "
+                    f"catalogue has none: add encoder: {{}} to it, or use {DEFAULT_SCHEMA}"
+                )
 
     def _live_body(self, state: LedgerState) -> Json:
         live = state.live or self._catalogue
@@ -233,7 +250,18 @@ def experiment_body(experiment: Experiment) -> Json:
         else {"reason": experiment.ended.reason, "at_s": experiment.ended.at_s, "actor": experiment.ended.actor},
         "promoted": experiment.promoted,
         "seq": experiment.seq,
+        "notes": _notes(experiment),
     }
+
+
+def _notes(experiment: Experiment) -> list[str]:
+    """What an operator should know of the plan before its report tells anything."""
+    if experiment.plan.kind != "pools" or experiment.traffic == 1:
+        return []
+    return [
+        f"The other {1 - experiment.traffic:g} of all units get the live policy, which uses the same tiers: they wait "
+        "in the queues of every pool, so only a traffic of 1 keeps the pools apart."
+    ]
 
 
 def _event_body(event: Event) -> Json:

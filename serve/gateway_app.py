@@ -104,7 +104,14 @@ class GatewayReplica:
         self._gateway = Gateway(
             catalogue, self._journal, self._recorder, deciders, board, calls, ScorerHandle(), vectors
         )
-        self._experiments = ExperimentsApi(self._journal, self._ledger, live, catalogue.arms(), experiments)
+        self._experiments = ExperimentsApi(
+            self._journal,
+            self._ledger,
+            live,
+            catalogue.arms(),
+            experiments,
+            encodes=catalogue.encoder is not None,
+        )
         self._watches = (
             Watch("experiments", experiments, EXPERIMENTS_EVERY_S),
             Watch("shadows", self._shadow_log.flush, SHADOWS_EVERY_S),

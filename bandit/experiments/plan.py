@@ -116,8 +116,7 @@ class Plan:
         if not is_name(self.experiment_id):
             raise BadPlan(f"experiment_id is {shown(self.experiment_id)}; {_NAMES_ALLOWED}")
         if not is_text(self.hypothesis, 2000):
-            blank = isinstance(self.hypothesis, str) and not self.hypothesis.strip()
-            given = "is missing" if blank else f"is {shown(self.hypothesis)}"
+            given = f"is {shown(self.hypothesis)}" if str(self.hypothesis).strip() else "is missing"
             raise BadPlan(f"hypothesis {given}; say in 1 to 2000 whole characters what is expected and why")
         if self.salt != "" and not is_text(self.salt, 200):
             raise BadPlan(f"salt is {shown(self.salt)}; allowed: a text of at most 200 characters")

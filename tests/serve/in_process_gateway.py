@@ -111,7 +111,14 @@ class Setting:
         self.gateway = Gateway(
             self.catalogue, self.journal, self.recorder, self.deciders, self.board, self.tiers, self._score
         )
-        self.experiments = ExperimentsApi(self.journal, self.ledger, live, self.catalogue.arms(), self.look)
+        self.experiments = ExperimentsApi(
+            self.journal,
+            self.ledger,
+            live,
+            self.catalogue.arms(),
+            self.look,
+            encodes=self.catalogue.encoder is not None,
+        )
         self.app = self.app_for(Admin(open_on_loopback=True))
 
     def app_for(self, admin: Admin) -> FastAPI:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from bandit.experiments.design import plan_from_json
 from serve.admin import Admin, admin_of
-from tests.serve.in_process_gateway import Setting, error_of
+from tests.serve.in_process_gateway import CATALOGUE, Setting, error_of
 
 PLAN: dict[str, Any] = {
     "experiment_id": "exp-1",
@@ -249,6 +251,43 @@ def test_ramp_refuses_huge_numbers(setting: Setting, body: dict[str, Any]) -> No
     content = json.dumps(body).replace('"HUGE"', "9" * 400)
     headers = {"content-type": "application/json"}
     error_of(setting.request("POST", "/v1/experiments/exp-1/ramp", content=content, headers=headers), 400)
+
+
+VECTORS = {"name": "b", "policy": "factored", "options": {"features_schema": "words-1+minilm-1"}}
+
+
+def test_a_variant_that_needs_an_encoder_is_refused_where_there_is_none(setting: Setting) -> None:
+    plan = {**PLAN, "variants": [PLAN["variants"][0], VECTORS]}
+    error = error_of(post(setting, "", plan), 400)
+    assert (error["code"], error["param"]) == ("invalid_plan", "variants")
+    assert "encoder: {}" in error["message"]
+    setting.ledger.create(plan_from_json(plan), "another catalogue", 1.0)
+    assert "encoder: {}" in error_of(post(setting, "/exp-1/start"), 400)["message"]
+    assert setting.ledger.experiment("exp-1").status == "created"
+
+
+def test_a_variant_whose_tier_is_gone_is_not_started(setting: Setting) -> None:
+    gone = {"name": "b", "policy": "fixed", "options": {"arm": "gone@fast"}}
+    setting.ledger.create(plan_from_json({**PLAN, "variants": [PLAN["variants"][0], gone]}), "another catalogue", 1.0)
+    assert "gone@fast" in error_of(post(setting, "/exp-1/start"), 400)["message"]
+
+
+def test_a_variant_that_needs_an_encoder_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    encoding = Setting(tmp_path, CATALOGUE + "encoder: {}\n")
+    assert post(encoding, "", {**PLAN, "variants": [PLAN["variants"][0], VECTORS]}).status_code == 201
+    assert post(encoding, "/exp-1/start").status_code == 200
+    encoding.close()
+
+
+POOLS = [{"name": name, "policy": "uniform", "pool": [pool]} for name, pool in (("a", "small"), ("b", "large"))]
+
+
+@pytest.mark.parametrize("traffic", [1.0, 0.4])
+def test_pools_beside_live_traffic_carry_a_note(setting: Setting, traffic: float) -> None:
+    told = post(setting, "", {**PLAN, "kind": "pools", "variants": POOLS, "traffic": traffic}).json()
+    for answer in (told, post(setting, "/exp-1/start").json(), get(setting, "/exp-1").json()):
+        assert len(answer["notes"]) == (traffic < 1)
+        assert all("0.6 of all units" in note and "the same tiers" in note for note in answer["notes"])
 
 
 def test_an_id_is_taken_once(setting: Setting) -> None:
