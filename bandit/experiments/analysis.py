@@ -1,8 +1,8 @@
 """An experiment's report: what its variants are worth so far. Whether one of them has won: `winner.py`.
 
 Only decisions since the last change of weights, shrinking of traffic or restart are counted: before it, other units
-were in other variants. Intervals hold at every look (a note says of which means not yet), those of differences at alpha divided among the treatments;
-metrics beside the primary one inform and decide nothing.
+were in other variants. Intervals hold at every look (of which means not yet, a note says), those of differences at
+alpha divided among the treatments; metrics beside the primary one inform and decide nothing.
 """
 
 from __future__ import annotations

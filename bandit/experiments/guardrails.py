@@ -1,8 +1,9 @@
 """Whether a variant is beyond a guardrail: pure, from measures. Who stops it: `supervisor.py`.
 
 A variant is stopped when it is known to be worse, never on noise: intervals hold at every look at once, and alpha is
-divided among all guardrails and treatments. Errors do not wait for averages: units with a failure are counted beside
-them, and a handful that all fell on one variant are enough (`evidence.py`).
+divided among all guardrails and treatments. Means wait until they are of enough units for how skewed their values are
+(`skewness.py`). Errors wait for no averages: units with a failure are counted beside them, and a handful that all fell
+on one variant are enough (`evidence.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .evidence import events_above, rate_above
 from .measures import Measures
 from .metrics import METRICS
 from .plan import Guardrail, Plan
+from .skewness import MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _averaged(
     if limit == "bound":
         interval = own.interval(metric, alpha)
         worst, best = guardrail.value, interval.low if sign > 0 else interval.high
-        breached = sign * best > sign * worst
+        beyond, skew = sign * best > sign * worst, own.skew(metric)
         what = f"is {_shown(own.values[metric])}, within {_span(interval)}"
     else:
         base = control.values[metric]
@@ -119,13 +121,16 @@ def _averaged(
         if limit == "relative":
             factor, margin = 1.0 + sign * guardrail.value, 0.0
         interval = own.difference(metric, control, alpha, factor=factor)
-        breached = (interval.low if sign > 0 else -interval.high) > margin
+        beyond = (interval.low if sign > 0 else -interval.high) > margin
+        skew = own.skew_of_difference(metric, control, factor=factor)
         against = plan.control if factor == 1.0 else f"{factor:.4g} times {plan.control}"
         what = (
             f"is {_shown(own.values[metric])}, of {plan.control} {_shown(base)}; {variant} minus {against} is "
             f"within {_span(interval)}"
         )
-    sentence = f"{metric} of {variant} {_limit(guardrail, breached)}: it {what} (at every look, {1 - alpha:.2%})."
+    breached = beyond and skew <= MOST
+    holds = f"at every look, {1 - alpha:.2%}" if skew <= MOST else "which waits for more units, as values are skewed"
+    sentence = f"{metric} of {variant} {_limit(guardrail, breached)}: it {what} ({holds})."
     return Verdict(variant, guardrail, breached, sentence, interval)
 
 

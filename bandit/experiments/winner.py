@@ -1,8 +1,8 @@
 """Who has won: the rule, and the sentence that says why it is that one, or nobody. Pure, from measures.
 
 A winner is a treatment whose primary metric is above the control's in an interval that holds at every look, alpha being
-divided among the treatments (Bonferroni), with the planned number of units on both sides, more where values are skewed (`skewness.py`), no alarm of the sample ratio
-and no guardrail broken. A loser is one below it.
+divided among the treatments (Bonferroni), with the planned number of units on both sides, or more where the metric is
+skewed (`skewness.py`), no alarm of the sample ratio and no guardrail broken. A loser is one below it.
 """
 
 from __future__ import annotations

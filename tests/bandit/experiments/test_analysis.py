@@ -148,6 +148,30 @@ def test_metric_of_which_less_is_better_is_won_by_less(world: Any, told: Any) ->
     assert report(world.journal, "exp", world.now_s).winner == "new"
 
 
+def test_skewed_metric_at_a_small_ramp_has_no_winner_before_there_are_enough_units(world: Any, told: Any) -> None:
+    variants = [
+        {"name": "old", "policy": "uniform", "weight": 0.9},
+        {"name": "new", "policy": "uniform", "weight": 0.1},
+    ]
+    world.start(unit="request", metric="latency_s", least_units=30, variants=variants)
+
+    def outcome(variant: str, rng: Random) -> Any:
+        return told(rng.random(), wait_s=rng.lognormvariate(0.0, 1.0) * (0.05 if variant == "new" else 1.0))
+
+    world.ask(400, outcome)
+    early = report(world.journal, "exp", world.now_s)
+    assert early.variant("new").units >= 30
+    assert early.variant("new").differences["latency_s"].high < 0
+    assert early.winner is None
+    assert "latency_s is too skewed for" in early.verdict
+    (note,) = [note for note in early.notes if "do not hold at every look yet" in note]
+    assert "latency_s (about" in note
+    world.ask(4000, outcome)
+    late = report(world.journal, "exp", world.now_s)
+    assert late.winner == "new"
+    assert not [note for note in late.notes if "latency_s (about" in note]
+
+
 def test_of_several_treatments_each_has_a_part_of_alpha(world: Any, told: Any) -> None:
     variants = [{"name": name, "policy": "uniform"} for name in ("old", "new", "newer", "newest")]
     world.start(unit="request", variants=variants)

@@ -24,6 +24,7 @@ def seen(
     failing: float = 0.01,
     worth: float = 0.5,
     each: int = 1,
+    waits: np.ndarray | None = None,
 ) -> Measures:
     failed = rng.random(count) < failing
     return measure(
@@ -31,7 +32,7 @@ def seen(
             unit=np.arange(count) // each,
             at_s=np.arange(count, dtype=float),
             status=np.where(failed, FAILED, SERVED).astype(np.int8),
-            wait_s=slower * (0.2 + rng.exponential(size=count)),
+            wait_s=slower * (0.2 + rng.exponential(size=count)) if waits is None else waits,
             cost_usd=np.where(failed, np.nan, 0.01),
             quality=np.where(failed, np.nan, 0.7),
             rating=np.full(count, np.nan),
@@ -147,3 +148,27 @@ def test_users_who_ask_often_show_a_worse_rate_though_all_of_them_had_a_failure(
     assert worse.failed_units == old.failed_units == old.units
     assert judge(plan(rail), {"old": old, "new": worse}, WEIGHTS)[0].breached
     assert not judge(plan(rail), {"old": worse, "new": old}, WEIGHTS)[0].breached
+
+
+@pytest.mark.parametrize(
+    "rail",
+    [
+        Guardrail("latency_s", "relative", 0.0),
+        Guardrail("latency_s", "difference", 0.0),
+        Guardrail("latency_s", "bound", 1.6),
+    ],
+)
+def test_means_of_skewed_values_wait_until_they_are_of_enough_units(rail: Guardrail) -> None:
+    rng = np.random.default_rng(19)
+
+    def slow(count: int, times: float) -> Measures:
+        return seen(rng, count, waits=times * rng.lognormal(size=count))
+
+    old, few, many = slow(6000, 1.0), slow(90, 4.0), slow(900, 4.0)
+    (early,) = judge(plan(rail), {"old": old, "new": few}, WEIGHTS)
+    (late,) = judge(plan(rail), {"old": old, "new": many}, WEIGHTS)
+    assert early.interval is not None
+    assert early.interval.low > max(rail.value, 0.0)  # were it to be believed
+    assert (early.breached, late.breached) == (False, True)
+    assert "waits for more units, as values are skewed" in early.sentence
+    assert "at every look" in late.sentence
