@@ -238,19 +238,17 @@ def _skewed(
     control, notes = experiment.plan.control, list[str]()
     for name, intervals in differences.items():
         own, other = measures[name], measures[control]
-        units = min(own.units, other.units)
-        skews = {
-            metric: own.skew_of_difference(metric, other)
-            for metric, interval in intervals.items()
-            if interval.width < inf
-        }
-        found = {metric: skew for metric, skew in skews.items() if skew > MOST}
-        if found:
-            needed = ", ".join(f"{metric} (about {units_needed(units, skew)})" for metric, skew in found.items())
+        needed = []
+        for metric, interval in intervals.items():
+            skew = own.skew_of_difference(metric, other)
+            if skew > MOST and interval.width < inf:
+                units = min(own.measured_units(metric), other.measured_units(metric))
+                needed.append(f"{metric} ({units} units on the smaller side, needed about {units_needed(units, skew)})")
+        if needed:
             notes.append(
-                f"Differences between {name} and {control} that do not hold at every look yet, as values are skewed "
-                f"and the smaller side has {units} units: {needed} are needed. Until then nobody wins or loses by "
-                "them, and no guardrail on their means stops a variant."
+                f"Differences between {name} and {control} that do not hold at every look yet, as values are skewed: "
+                f"{', '.join(needed)}. Until then nobody wins or loses by them, and no guardrail on such a difference "
+                "stops a variant."
             )
     return tuple(notes)
 

@@ -57,14 +57,13 @@ def winner_of(
                 f"{name} and {plan.control} have {measured[0]} and {measured[1]} units of {plan.least_units} whose "
                 f"{plan.metric} is measured"
             )
-        elif (skew := own.skew_of_difference(plan.metric, control)) > MOST:
-            units = min(own.units, control.units)
-            reasons.append(
-                f"{plan.metric} is too skewed for {units} units on the smaller side of {name} and {plan.control} "
-                f"(needed: about {units_needed(units, skew)})"
-            )
         elif name in broken:
             reasons.append(broken[name].sentence)
+        elif (skew := own.skew_of_difference(plan.metric, control)) > MOST:
+            reasons.append(
+                f"{plan.metric} is too skewed for {min(measured)} units on the smaller side of {name} and "
+                f"{plan.control} (needed: about {units_needed(min(measured), skew)})"
+            )
         elif sign * interval.low > 0 and sign * interval.high > 0:
             winners[name] = sign * (own.values[plan.metric] or 0.0)
             reasons.append(words)
