@@ -4,15 +4,16 @@ That is what importance weighting makes of rewards in [0, 1]: never below zero, 
 propensity. No bound of the weights enters here; the upper bound of a value is one minus the lower bound of what is
 missing to the best reward.
 
-With Y the values scaled so that they are at least 0 and their means at most 1, c a guess in [0, 1] made from earlier
-values, S the sum of Y - E[Y | past] and V the sum of (Y - c)^2, for every l in [0, 1)
+With Y the values scaled so that they are at least 0, c a guess in [0, 1] made from earlier values, S the sum of
+Y - E[Y | past] and V the sum of (Y - c)^2, for every l in [0, 1)
 
     exp(l * S - (-log(1 - l) - l) * V)
 
 is a supermartingale (Fan, Grama & Liu 2015, "Exponential inequalities for martingales with applications"; for
 off-policy values Waudby-Smith, Wu, Ramdas, Karampatziakis & Mineiro 2024, "Anytime-valid off-policy inference for
 contextual bandits", Section 3), and so is a mean of such over a grid of l. By Ville's inequality it passes 1 / alpha at
-any look with probability alpha at most. Means may move: what is bounded is the average of the means so far.
+any look with probability alpha at most. Means may move, and be above 1: what is bounded is the average of the means so
+far. (exp(l * x + (log(1 - l) + l) * x^2) <= 1 + l * x wherever x >= -1, and Y - c is never less.)
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _COSTS = -np.log1p(-_RATES) - _RATES
 def lower_mean(values: np.ndarray, alpha: float, *, floor: float = 0.0, ceiling: float = 1.0) -> float:
     """The lower end, at least `floor`, of the mean of all `values`, in the order in which they came.
 
-    No value may be below `floor`, and no conditional mean above `ceiling`. Raises ValueError otherwise.
+    `ceiling` gives the scale: the interval is narrowest where means lie between both, and holds above it too. Raises
+    ValueError if a value is below `floor` or not finite.
     """
     scale = ceiling - floor
     if not len(values):

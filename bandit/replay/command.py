@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--features", default=DEFAULT_SCHEMA, choices=SCHEMAS, help="features schema")
     add("--vectors", metavar="FILE", help="sentence vectors of the prompts, .npz or .npy")
     add("--peer-vectors", metavar="FILE", help="others for the peers (default: the same)")
-    add("--seeds", type=_positive, default=5, metavar="COUNT")
+    add("--seeds", type=_positive, default=10, metavar="COUNT", help="runs, each in its own order (default: 10)")
     add(
         "--weights",
         type=_amount,

@@ -26,7 +26,9 @@ class Line:
     hull_quality: float | None  # of the fixed arms, at this line's mean charge
     over_hull: float | None  # quality less the hull's at the same mean charge
     over_hull_interval: Interval | None
-    off_ceiling_percent: float | None  # of the drawn mean cost; None without a ceiling
+    off_ceiling_percent: float | None  # of the drawn cost, mean of all seeds; None without a ceiling
+    off_ceiling_mean_absolute_percent: float | None  # of each seed's drawn cost: above and below do not cancel
+    off_ceiling_largest_percent: float | None  # of the seed that is farthest off, above or below
     arm_shares: Mapping[str, float]
     share_of_oracle: float | None = None  # of what the oracle gains over the best fixed arm (under a ceiling: the hull)
     share_of_regression: float | None = None  # the same, of what the full-information regression gains

@@ -60,7 +60,8 @@ class Reckoning:
             spent_replicates = self._resampling.means(spent)
             beyond: Floats = self._resampling.means(quality) - hull_at(costs, qualities, spent_replicates)
             over_hull_interval = interval(beyond)
-        drawn_usd = None if table.cost_usd is None else _mean(self._spread(drawn, table.cost_usd))
+        drawn_usd = None if table.cost_usd is None else self._spread(drawn, table.cost_usd)
+        off_percent = None if ceiling_usd is None or drawn_usd is None else _off_percent(drawn_usd, ceiling_usd)
         return Line(
             name=name,
             kind=kind,
@@ -69,16 +70,18 @@ class Reckoning:
             latency_s=None if table.latency_s is None else _mean(self._spread(expected, table.latency_s)),
             utility=_mean(utility),
             drawn_utility=_mean(self._spread(drawn, self.worth)),
-            drawn_cost_usd=drawn_usd,
+            drawn_cost_usd=None if drawn_usd is None else _mean(drawn_usd),
             over_best_fixed=_mean(over_best),
             over_best_fixed_interval=interval(self._resampling.means(over_best)),
             over_best_fixed_percent=_percent(_mean(over_best), self.fixed[self.best_fixed].utility),
             hull_quality=hull_quality,
             over_hull=over_hull,
             over_hull_interval=over_hull_interval,
-            off_ceiling_percent=None
-            if ceiling_usd is None or drawn_usd is None
-            else _percent(drawn_usd - ceiling_usd, ceiling_usd),
+            off_ceiling_percent=None if off_percent is None else float(off_percent.mean()),
+            off_ceiling_mean_absolute_percent=None if off_percent is None else float(np.abs(off_percent).mean()),
+            off_ceiling_largest_percent=None
+            if off_percent is None
+            else float(off_percent[np.argmax(np.abs(off_percent))]),
             arm_shares={
                 model: _mean(np.where(self.counted, expected[..., column], np.nan))
                 for column, model in enumerate(table.models)
@@ -136,6 +139,12 @@ def _charge(table: Table, trial: Trial) -> tuple[str | None, Floats | None]:
 
 def _mean(spread: Floats) -> float:
     return float(np.nanmean(spread))
+
+
+def _off_percent(drawn_usd: Floats, ceiling_usd: float) -> Floats:
+    """How far each seed's mean is from the ceiling. [S, N] -> [S]"""
+    off: Floats = 100 * (np.nanmean(drawn_usd, axis=1) / ceiling_usd - 1)
+    return off
 
 
 def _percent(part: float, whole: float) -> float | None:

@@ -25,6 +25,8 @@ _HEAD = (
     "oracle",
     "regr.",
     "ceiling",
+    "off it, mean",
+    "off it, most",
 )
 _ADOPTION_HEAD = ("", "adopted after", "settled after", "first drawn", "share before", "share at the end")
 
@@ -53,7 +55,7 @@ def json_of(table: Table, outcomes: Sequence[Outcome], run: dict[str, object]) -
         "models": list(table.models),
         "notes": list(table.notes),
         "run": run,
-        "interval": "95 %, pigeonhole bootstrap over prompts and seeds, paired",
+        "interval": "95 %, bootstrap over prompts and Student's t over seeds, paired",
         "trials": [_json(one) for one in outcomes],
     }
 
@@ -113,6 +115,8 @@ def _row(line: Line) -> tuple[str, ...]:
         "" if line.share_of_oracle is None else f"{line.share_of_oracle:.0%}",
         "" if line.share_of_regression is None else f"{line.share_of_regression:.0%}",
         "" if line.off_ceiling_percent is None else f"{line.off_ceiling_percent:+.2f} %",
+        "" if line.off_ceiling_mean_absolute_percent is None else f"{line.off_ceiling_mean_absolute_percent:.2f} %",
+        "" if line.off_ceiling_largest_percent is None else f"{line.off_ceiling_largest_percent:+.2f} %",
     )
 
 

@@ -21,7 +21,13 @@ def bounded(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarra
     return rng.random(count), np.full(count, 0.5)
 
 
-@pytest.mark.parametrize("draw", [weighted, bounded])
+def beyond(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means above the ceiling, which is a scale and no condition."""
+    means = np.linspace(1.5, 3.0, count)
+    return rng.exponential(means), means
+
+
+@pytest.mark.parametrize("draw", [weighted, bounded, beyond])
 def test_lower_mean_passes_the_mean_at_any_look_in_at_most_alpha_of_the_runs(draw):
     rng = np.random.default_rng(1)
     missed = 0

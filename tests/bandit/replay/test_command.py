@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bandit.__main__ import main
+from bandit.replay.command import add_parser
 from tests.bandit.replay.made_up_table import made_up, rows_of, write_csv
 
 TABLE = made_up(300)
@@ -67,7 +69,18 @@ def test_ceiling_leaves_out_who_cannot_hold_it_and_says_so(tmp_path: Path, capsy
     (trial,) = written(tmp_path)["trials"]  # type: ignore[misc]
     assert list(trial["left_out"]) == ["uniform"]
     assert [line["kind"] for line in trial["lines"]] == ["reference"] * 3
-    assert "without uniform: policy 'uniform' has no option 'budget_usd'" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "without uniform: policy 'uniform' has no option 'budget_usd'" in told.err
+    assert "off it, mean  off it, most" in told.out
+    for line in trial["lines"]:
+        assert abs(line["off_ceiling_percent"]) <= line["off_ceiling_mean_absolute_percent"] + 1e-9
+        assert abs(line["off_ceiling_largest_percent"]) >= line["off_ceiling_mean_absolute_percent"] - 1e-9
+
+
+def test_seeds_are_ten_unless_said_otherwise() -> None:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    assert parser.parse_args(["replay", "table.csv"]).seeds == 10
 
 
 def test_newcomer_is_reported_per_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from bandit.context import Weights
 from bandit.features import extract
 from bandit.replay.comparison import Comparison, compare
 from bandit.replay.line import Line
-from bandit.replay.reckoning import counted_rows
+from bandit.replay.reckoning import Reckoning, counted_rows
 from bandit.replay.references import ORACLE, REGRESSION, UNIFORM, always, foresee, greedy
 from bandit.replay.regression import design
 from bandit.replay.run import Replay, order_of
@@ -112,6 +112,21 @@ def test_under_a_ceiling_gains_are_over_the_hull_and_the_drawn_cost_is_held_agai
     assert us.share_of_oracle == pytest.approx(0, abs=1e-9)
     assert line(comparison, REGRESSION).cost_usd == pytest.approx(0.005, rel=0.02)
     assert line(comparison, ORACLE).share_of_oracle == pytest.approx(1)
+
+
+def test_deviations_from_the_ceiling_of_several_seeds_do_not_cancel() -> None:
+    """One seed draws what costs half the ceiling, the other what costs one and a half."""
+    table = replace(TABLE, cost_usd=np.tile([0.005, 0.015], (400, 1)))
+    trial = Trial(Weights(), ceiling_usd=0.01)
+    reckoning = Reckoning(table, trial, counted_rows(table, 3, 0), Resampling(3, 400))
+    drawn = np.stack([always(0, (400, 2)), always(1, (400, 2)), always(1, (400, 2))])
+    drawn[2, :200] = [1.0, 0.0]  # and the third one is right on it
+    us = reckoning.line("us", "policy", drawn, drawn)
+    assert us.off_ceiling_percent == pytest.approx(0, abs=1e-9)
+    assert us.off_ceiling_mean_absolute_percent == pytest.approx(100 / 3)
+    assert abs(us.off_ceiling_largest_percent or 0) == pytest.approx(50)
+    free = Reckoning(table, Trial(Weights()), counted_rows(table, 3, 0), Resampling(3, 400))
+    assert free.line("us", "policy", drawn, drawn).off_ceiling_mean_absolute_percent is None
 
 
 def test_share_of_what_may_be_nothing_is_not_given() -> None:
