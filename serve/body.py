@@ -6,12 +6,13 @@ Ray Serve sets no limit on a body, so `BodyLimit` counts bytes as they come and 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .openai_errors import Refusal, bad_value
+from .openai_errors import Refusal, bad_value, shown
 
 
 class BodyTooLarge(Exception):
@@ -30,7 +31,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         if self._declared_bytes(scope) > self.limit_bytes:
-            await self._refusal().response()(scope, receive, send)
+            await self._refusal(scope).response()(scope, receive, send)
             return
 
         received_bytes = 0
@@ -54,12 +55,13 @@ class BodyLimit:
         except BodyTooLarge:
             if started:
                 raise
-            await self._refusal().response()(scope, receive, send)
+            await self._refusal(scope).response()(scope, receive, send)
 
-    def _refusal(self) -> Refusal:
+    def _refusal(self, scope: Scope) -> Refusal:
+        hint = " A prompt has at most 4000 characters." if str(scope["path"]).startswith("/v1/images/") else ""
         return Refusal(
             413,
-            f"The request body is larger than {self.limit_bytes} bytes. A prompt has at most 4000 characters.",
+            f"The request body is larger than {self.limit_bytes} bytes.{hint}",
             code="request_too_large",
             headers={"connection": "close"},
         )
@@ -89,7 +91,7 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 
 def parse_json_object(raw: bytes) -> dict[str, Any]:
-    """Strict JSON: UTF-8, no NaN or Infinity, an object at the top, of any depth without a crash."""
+    """Strict JSON: UTF-8, no NaN or Infinity, no key twice, an object at the top, of any depth without a crash."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -97,7 +99,7 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
             None, f"The request body is not valid UTF-8 (byte {error.start}).", code="invalid_json"
         ) from error
     try:
-        body = json.loads(text, parse_constant=_refuse_constant)
+        body = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except RecursionError as error:
         raise bad_value(None, "The request body is nested too deeply.", code="invalid_json") from error
     except json.JSONDecodeError as error:
@@ -115,6 +117,15 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise bad_value(None, f"The request body holds {constant}, which is not JSON.", code="invalid_json")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses a key that is given twice: of two values one would be dropped, and nobody would know which was meant."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise bad_value(None, f"The request body has {shown(twice)} twice; give each key once.", code="invalid_json")
+    return made
 
 
 def _json_name(value: object) -> str:

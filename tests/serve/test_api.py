@@ -216,8 +216,11 @@ def test_parse_json_object_refuses(raw: bytes) -> None:
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
 
-def test_parse_json_object_takes_the_last_of_duplicate_keys() -> None:
-    assert parse_json_object(b'{"n": 1, "n": 2}') == {"n": 2}
+@pytest.mark.parametrize("raw", [b'{"n": 1, "n": 2}', b'{"m": [{"n": 1, "o": 2, "n": 1}]}'])
+def test_parse_json_object_refuses_a_key_that_is_given_twice(raw: bytes) -> None:
+    with pytest.raises(Refusal) as caught:
+        parse_json_object(raw)
+    assert "has 'n' twice" in caught.value.message
 
 
 @pytest.mark.parametrize(
