@@ -22,6 +22,7 @@ BanditError
 ├── ExperimentError   an experiment that cannot be, or cannot be changed like that
 │   ├── BadPlan             a plan that cannot be run; nothing was stored
 │   ├── UnknownExperiment   no experiment, or no variant of it, has this name
+│   │   └── UnknownVariant      the experiment is there, and has no variant of this name
 │   ├── ExperimentRefused   the experiment is in a state that does not allow this, or its units are taken
 │   ├── NoEvidence          a promotion that the data do not support; it can be forced, which is logged
 │   └── ExperimentConflict  somebody else changed an experiment at the same moment; nothing was stored
@@ -119,6 +120,10 @@ class BadPlan(ExperimentError):
 
 class UnknownExperiment(ExperimentError):
     """No experiment, or no variant of it, has this name; the message lists those that there are."""
+
+
+class UnknownVariant(UnknownExperiment):
+    """The experiment has no variant of this name; the message lists those that it has."""
 
 
 class ExperimentRefused(ExperimentError):

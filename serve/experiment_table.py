@@ -19,9 +19,9 @@ _COUNTS = ("units", "exposures", "served", "failed", "cancelled", "pending", "fa
 
 def print_list(told: Json) -> None:
     """GET /v1/experiments."""
-    live = told["live_policy"]
-    origin = "the catalogue's" if live["promoted_by"] is None else f"promoted by {live['promoted_by']}"
-    print(f"live policy: {live['name']}, {origin}")
+    print(_live(told["live_policy"]))
+    for name, why in told["unreadable"].items():
+        print(f"{name} cannot be read: {why}")
     if not told["data"]:
         print("no experiments yet; create one: python -m serve experiment create serve/experiment_example.yaml")
         return
@@ -44,11 +44,22 @@ def print_experiment(told: Json) -> None:
         control = ", the control" if variant["name"] == plan["control"] else ""
         stopped = told["stopped_variants"].get(variant["name"])
         why = "" if stopped is None else f"; stopped by {stopped['actor']}: {stopped['reason']}"
-        print(f"  {variant['name']}: {variant['policy']}, {told['weights'][variant['name']]:g}{control}{why}")
+        print(
+            f"  {variant['name']}: {variant['policy']}{_options(variant)}, {told['weights'][variant['name']]:g}"
+            f"{control}{_own(variant)}{why}"
+        )
+    if "slot_s" in plan:
+        print(f"  slots of {plan['slot_s']:g} s, of which the first {plan['carry_over_s']:g} s are not counted")
+    if "judged_by" in plan:
+        print(f"  utility is measured with {_weights(plan['judged_by'])}")
+    for guardrail in plan["guardrails"]:
+        print(f"  guardrail: {guardrail['metric']}, {guardrail['limit']} {guardrail['value']:g}")
     if told["ended"] is not None:
         print(f"  ended: {told['ended']['reason']}")
     for note in told["notes"]:
         print(f"  {note}")
+    if "live_policy" in told:
+        print(_live(told["live_policy"]) + ("" if told["live_policy_changed"] else "; this changed nothing live"))
     for event in told.get("events", ()):
         print(f"  {_time(event['at_s'])} {event['kind'].replace('_', ' ')} by {event['actor']}{_detail(event)}")
 
@@ -108,6 +119,26 @@ def _print_shadow(variant: Json, control: str) -> None:
         f"{_interval(shadow['difference'])}), and would have drawn the same arm with probability "
         f"{shadow['agreement']:.2f}."
     )
+
+
+def _live(live: Json) -> str:
+    origin = "the catalogue's" if live["promoted_by"] is None else f"promoted by {live['promoted_by']}"
+    return f"live policy: {live['name']}, {origin}"
+
+
+def _options(variant: Json) -> str:
+    said = ", ".join(f"{name} {value}" for name, value in variant["options"].items())
+    return f" ({said})" if said else ""
+
+
+def _own(variant: Json) -> str:
+    """What only some variants have."""
+    said = ""
+    if "weights" in variant:
+        said += f", weights {_weights(variant['weights'])}"
+    if "pool" in variant:
+        said += f", pool {', '.join(variant['pool'])}"
+    return said + (", learns from its own requests only" if variant["learns_from"] == "own" else "")
 
 
 def _status(told: Json) -> str:

@@ -24,6 +24,7 @@ from bandit.errors import (
     JournalAway,
     NoEvidence,
     UnknownExperiment,
+    UnknownVariant,
 )
 from bandit.experiments.analysis import report
 from bandit.experiments.design import plan_from_json, plan_to_json
@@ -37,7 +38,7 @@ from bandit.journal import Journal
 
 from .api import check_names, checked_body
 from .deciding import features_schema
-from .openai_errors import Refusal
+from .openai_errors import Refusal, bad_value
 
 Json = dict[str, Any]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -130,6 +131,8 @@ class ExperimentsApi:
     async def ramp(self, experiment_id: str, body: Mapping[str, Any], actor: str) -> Json:
         """POST /v1/experiments/{id}/ramp."""
         asked = checked_body(RampRequest, body)
+        if asked.traffic is None and asked.weights is None:
+            raise bad_value(None, "There is nothing to ramp: give traffic, weights or both.")
         return await self._change(
             lambda: self._ledger.ramp(experiment_id, actor, self._clock(), weights=asked.weights, traffic=asked.traffic)
         )
@@ -151,7 +154,7 @@ class ExperimentsApi:
     async def promote(self, experiment_id: str, body: Mapping[str, Any], actor: str) -> Json:
         """POST /v1/experiments/{id}/promote."""
         asked = checked_body(PromoteRequest, body)
-        return await self._change(
+        return await self._change_live(
             lambda: self._ledger.promote(
                 experiment_id, asked.variant, actor, self._clock(), force=asked.force, reason=asked.reason
             )
@@ -160,7 +163,7 @@ class ExperimentsApi:
     async def roll_back(self, experiment_id: str, body: Mapping[str, Any], actor: str) -> Json:
         """POST /v1/experiments/{id}/rollback."""
         asked = checked_body(RollBackRequest, body)
-        return await self._change(
+        return await self._change_live(
             lambda: self._ledger.roll_back(experiment_id, actor, self._clock(), reason=asked.reason)
         )
 
@@ -194,13 +197,27 @@ class ExperimentsApi:
         )
 
     async def _change(self, act: Callable[[], Experiment]) -> Json:
+        return await _answered(lambda: self._changed(act))
+
+    async def _change_live(self, act: Callable[[], Experiment]) -> Json:
+        """The answer says which policy is live now, and whether it was another one before."""
+
         def changed() -> Json:
-            experiment = act()
-            with suppress(JournalAway):  # it is stored; this gateway sees it with its next look
-                self._look()
-            return experiment_body(experiment)
+            before = self._ledger.state().live or self._catalogue
+            told = self._changed(act)
+            with suppress(JournalAway):
+                state = self._ledger.state()
+                live = state.live or self._catalogue
+                told |= {"live_policy": self._live_body(state), "live_policy_changed": live != before}
+            return told
 
         return await _answered(changed)
+
+    def _changed(self, act: Callable[[], Experiment]) -> Json:
+        experiment = act()
+        with suppress(JournalAway):  # it is stored; this gateway sees it with its next look
+            self._look()
+        return experiment_body(experiment)
 
     def _check_arms(self, plan: Plan) -> None:
         """What only a gateway knows: which tiers there are, and whether an encoder. Raises BadPlan."""
@@ -274,6 +291,8 @@ async def _answered(act: Callable[[], Json]) -> Json:
         return await asyncio.to_thread(act)
     except BadPlan as error:
         raise Refusal(400, str(error), code="invalid_plan", param=_param_of(str(error))) from error
+    except UnknownVariant as error:
+        raise Refusal(404, str(error), code="variant_not_found", param="variant") from error
     except UnknownExperiment as error:
         raise Refusal(404, str(error), code="experiment_not_found", param="experiment_id") from error
     except NoEvidence as error:

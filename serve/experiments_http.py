@@ -6,7 +6,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, TypeAdapter
 from starlette.responses import JSONResponse, Response
 
@@ -33,6 +34,14 @@ _COMMANDS: Mapping[str, tuple[type[BaseModel], _Command]] = {
 }
 
 
+# For /openapi.json alone: it refuses nobody, `Admin.check` does.
+_ADMIN_KEY = HTTPBearer(
+    scheme_name="admin_key",
+    description="SWITCHBOARD_ADMIN_KEY of the gateway; without one only its own machine may use these routes.",
+    auto_error=False,
+)
+
+
 class _Answer(JSONResponse):
     """In ASCII, so that no text of a stored row, such as half of a surrogate pair, breaks the answer."""
 
@@ -42,7 +51,7 @@ class _Answer(JSONResponse):
 
 def experiments_router(experiments: Callable[[], ExperimentsApi], admin: Admin) -> APIRouter:
     """`experiments` gives what is in use, which may be replaced while requests run."""
-    router = APIRouter(prefix="/v1/experiments")
+    router = APIRouter(prefix="/v1/experiments", dependencies=[Security(_ADMIN_KEY)])
 
     @router.post("", response_model=None, openapi_extra=_takes(TypeAdapter(Plan).json_schema()))
     async def create(request: Request) -> Response:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from bandit.errors import ExperimentConflict, ExperimentRefused, NoEvidence, UnknownExperiment
+from bandit.errors import ExperimentConflict, ExperimentRefused, NoEvidence, UnknownExperiment, UnknownVariant
 from bandit.journal import Journal
 
 from . import events
@@ -292,7 +292,7 @@ def _known(state: LedgerState, experiment_id: str) -> Experiment:
 
 def _known_variant(experiment: Experiment, variant: str) -> None:
     if variant not in experiment.plan.names:
-        raise UnknownExperiment(
+        raise UnknownVariant(
             f"experiment {experiment.experiment_id} has no variant {shown(variant)}; it has: "
             f"{', '.join(experiment.plan.names)}"
         )

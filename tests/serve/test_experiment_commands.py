@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 from typer.testing import CliRunner, Result
 
 from bandit.experiments.design import check_policies, plan_from_json
+from bandit.tables import experiment_events
 from serve.__main__ import app
 from serve.catalogue import load_catalogue
 from serve.client import RequestFailed
@@ -92,10 +94,15 @@ def test_an_experiment_goes_all_the_way_by_command(bridged: Setting, tmp_path: P
     refused = run("experiment", "promote", "exp-1", "b")
     assert isinstance(refused.exception, ServeError)
     assert "force it" in str(refused.exception)
-    assert "exp-1: promoted (b)" in said("experiment", "promote", "exp-1", "b", "--force")
+    promoted = said("experiment", "promote", "exp-1", "b", "--force")
+    assert "exp-1: promoted (b)" in promoted
+    assert "live policy: fixed, promoted by exp-1" in promoted
     assert "live policy: fixed, promoted by exp-1" in said("experiment", "list")
     assert "fixed, promoted by experiment exp-1" in said("status")
-    assert "rolled back" in said("experiment", "rollback", "exp-1", "--reason", "too dear")
+    rolled_back = said("experiment", "rollback", "exp-1", "--reason", "too dear")
+    assert "exp-1: rolled back" in rolled_back
+    assert "live policy: uniform, the catalogue's" in rolled_back
+    assert "changed nothing" not in rolled_back
     shown = said("experiment", "show", "exp-1")
     assert "[bold]the large tier[/bold]" in shown
     assert "promoted by alice (variant: b; forced: True; evidence: nobody has won" in shown
@@ -107,8 +114,63 @@ def test_a_variant_is_stopped_by_command(bridged: Setting, tmp_path: Path) -> No
     said("experiment", "create", str(tmp_path / "plan.yaml"))
     said("experiment", "start", "exp-1")
     text = said("experiment", "stop", "exp-1", "--variant", "b", "--reason", "a typo")
-    assert "b: fixed, 0.5; stopped by alice: a typo" in text
+    assert "b: fixed (arm large@full), 0.5; stopped by alice: a typo" in text
     assert "exp-1: stopped" in text
+
+
+def test_a_rollback_of_an_older_promotion_says_that_it_changed_nothing(bridged: Setting, tmp_path: Path) -> None:
+    for name in ("exp-1", "exp-2"):
+        (tmp_path / "plan.yaml").write_text(PLAN.replace("exp-1", name))
+        said("experiment", "create", str(tmp_path / "plan.yaml"))
+        said("experiment", "start", name)
+        said("experiment", "promote", name, "b", "--force")
+    text = said("experiment", "rollback", "exp-1")
+    assert "live policy: fixed, promoted by exp-2; this changed nothing live" in text
+
+
+def test_show_tells_the_whole_plan(bridged: Setting, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("""
+experiment_id: exp-1
+hypothesis: why not
+control: a
+kind: switchback
+slot_s: 600
+carry_over_s: 30
+judged_by: {quality: 2, cost_per_usd: 7}
+guardrails:
+  - {metric: error_rate, limit: difference, value: 0.02}
+variants:
+  - {name: a, policy: factored, options: {floor: 0.2}}
+  - {name: b, policy: uniform, weights: {quality: 1, latency_per_s: 0.5}}
+""")
+    said("experiment", "create", str(tmp_path / "plan.yaml"))
+    text = said("experiment", "show", "exp-1")
+    assert "a: factored (floor 0.2), 0.5, the control" in text
+    assert "b: uniform, 0.5, weights quality 1, latency_per_s 0.5, cost_per_usd 0" in text
+    assert "slots of 600 s, of which the first 30 s are not counted" in text
+    assert "utility is measured with quality 2, latency_per_s 0, cost_per_usd 7" in text
+    assert "guardrail: error_rate, difference 0.02" in text
+
+
+def test_show_tells_pools(bridged: Setting, tmp_path: Path) -> None:
+    variants = PLAN.replace("policy: uniform", "policy: uniform, pool: [small]").replace(
+        "policy: fixed, options: {arm: large@full}", "policy: uniform, pool: [large@draft, large@full]"
+    )
+    (tmp_path / "plan.yaml").write_text(variants + "kind: pools\ntraffic: 0.5\n")
+    assert "the same tiers" in said("experiment", "create", str(tmp_path / "plan.yaml"))
+    text = said("experiment", "show", "exp-1")
+    assert "b: uniform, 0.5, pool large@draft, large@full" in text
+    assert "the same tiers" in text
+
+
+def test_list_names_what_cannot_be_read(bridged: Setting) -> None:
+    with bridged.journal.write() as connection:
+        connection.execute(
+            insert(experiment_events).values(
+                position=1, experiment_id="exp-1", seq=1, at_s=1.0, kind="created", actor="test", body={"plan": {}}
+            )
+        )
+    assert "exp-1 cannot be read: the plan has no experiment_id" in said("experiment", "list")
 
 
 def test_a_report_tells_of_shadows(bridged: Setting, tmp_path: Path) -> None:

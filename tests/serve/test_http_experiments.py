@@ -339,7 +339,6 @@ def test_a_promotion_without_evidence_is_refused_and_says_what_is_missing(settin
     error = error_of(post(setting, "/exp-1/promote", {"variant": "b"}), 409)
     assert error["code"] == "no_evidence"
     assert "nobody has won" in error["message"]
-    assert error_of(post(setting, "/exp-1/promote", {"variant": "z"}), 404)["code"] == "experiment_not_found"
 
 
 WEIGHTS = {"quality": 1.0, "latency_per_s": 0.0, "cost_per_usd": 7.0}
@@ -372,6 +371,75 @@ def test_an_apprentice_that_could_never_take_over_is_refused(refusing: Setting) 
     variants = [{"name": "a", "policy": "uniform"}, {"name": "b", "policy": "uniform", "weights": WEIGHTS}]
     plan = {**PLAN, "kind": "apprentice", "takeover": 0.9, "judged_by": WEIGHTS, "variants": variants}
     assert "never take over" in error_of(post(refusing, "", plan), 400)["message"]
+
+
+@pytest.mark.parametrize(
+    ("command", "body"), [("promote", {"variant": "z"}), ("stop", {"variant": "z", "reason": "a typo"})]
+)
+def test_an_unknown_variant_is_not_found(setting: Setting, command: str, body: dict[str, Any]) -> None:
+    created(setting, ("start", {}))
+    error = error_of(post(setting, f"/exp-1/{command}", body), 404)
+    assert (error["code"], error["param"]) == ("variant_not_found", "variant")
+    assert "it has: a, b" in error["message"]
+
+
+@pytest.mark.parametrize("body", [{}, {"traffic": None, "weights": None}])
+def test_a_ramp_without_anything_to_ramp_says_so(setting: Setting, body: dict[str, Any]) -> None:
+    created(setting, ("start", {}))
+    assert "nothing to ramp" in error_of(post(setting, "/exp-1/ramp", body), 400)["message"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"reason": "x", "variant": "a", "variant": "b"}',
+        b'{"reason": "x", "reason": "x"}',
+        b'{"reason": "x", "\\u0072eason": "y"}',
+    ],
+)
+def test_a_key_given_twice_is_refused_and_named(setting: Setting, content: bytes) -> None:
+    created(setting, ("start", {}))
+    headers = {"content-type": "application/json"}
+    error = error_of(setting.request("POST", "/v1/experiments/exp-1/stop", content=content, headers=headers), 400)
+    assert error["code"] == "invalid_json"
+    assert ("variant" if b"variant" in content else "reason") in error["message"]
+    assert "twice" in error["message"]
+    assert setting.ledger.experiment("exp-1").status == "running"
+
+
+def test_a_key_given_twice_inside_of_a_plan_is_refused(refusing: Setting) -> None:
+    content = json.dumps(PLAN).replace('"policy": "uniform"', '"policy": "uniform", "policy": "fixed"')
+    headers = {"content-type": "application/json"}
+    response = refusing.request("POST", "/v1/experiments", content=content, headers=headers)
+    assert "policy" in error_of(response, 400)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "others"),
+    [("/v1/images/generations", "A prompt has", ""), ("/v1/experiments", "larger than", "prompt")],
+)
+def test_a_body_that_is_too_large_is_refused_in_its_own_words(
+    refusing: Setting, path: str, words: str, others: str
+) -> None:
+    response = refusing.request("POST", path, json={"hypothesis": "x" * 200_000})
+    message = error_of(response, 413)["message"]
+    assert words in message
+    assert not others or others not in message
+
+
+def test_promote_and_rollback_tell_what_is_live_now(setting: Setting) -> None:
+    created(setting, ("start", {}))
+    told = post(setting, "/exp-1/promote", {"variant": "b", "force": True}).json()
+    assert told["live_policy"] == {"name": "fixed", "options": {"arm": "large@full"}, "promoted_by": "exp-1"}
+    assert told["live_policy_changed"] is True
+    second = {**PLAN, "experiment_id": "exp-2"}
+    assert post(setting, "", second).status_code == 201
+    post(setting, "/exp-2/start")
+    post(setting, "/exp-2/promote", {"variant": "a", "force": True})
+    told = post(setting, "/exp-1/rollback", {"reason": "too dear"}).json()
+    assert (told["live_policy"]["promoted_by"], told["live_policy_changed"]) == ("exp-2", False)
+    told = post(setting, "/exp-2/rollback", {"reason": "too dear"}).json()
+    assert (told["live_policy"]["promoted_by"], told["live_policy_changed"]) == (None, True)
 
 
 def test_two_experiments_cannot_claim_the_same_units(setting: Setting) -> None:
@@ -471,5 +539,9 @@ def test_the_routes_are_described(refusing: Setting) -> None:
     plan = told["paths"]["/v1/experiments"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"experiment_id", "hypothesis", "variants", "control", "guardrails"} <= set(plan["properties"])
     assert "/v1/experiments/{experiment_id}/rollback" in told["paths"]
+    for path, routes in told["paths"].items():
+        for route in routes.values():
+            assert route.get("security", []) == ([{"admin_key": []}] if "/v1/experiments" in path else [])
+    assert told["components"]["securitySchemes"]["admin_key"]["scheme"] == "bearer"
     image = told["paths"]["/v1/images/generations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"max_cost_usd", "max_latency_s"} <= set(image["properties"])
