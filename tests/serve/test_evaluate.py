@@ -44,8 +44,8 @@ def test_live_is_the_catalogues_policy_with_its_options(journal_url: str) -> Non
     told = catalogue("factored", gamma_scale=0.0)
     for policy in ("live", "factored"):
         report = evaluate_days(told, journal_url, policy, clock=lambda: END_S)
-        # Without gaps in the weighting, `factored` draws evenly: that is how its options show.
-        assert report.target.valuation.best.value == pytest.approx(report.uniform.valuation.best.value)
+        # Without gaps in the weighting, `factored` draws evenly but for its floor: that is how its options show.
+        assert report.target.valuation.best.value == pytest.approx(report.uniform.valuation.best.value, abs=1e-3)
     own = evaluate_days(told, journal_url, "factored", options='{"gamma_scale": 1000}', clock=lambda: END_S)
     assert own.target.valuation.best.value > own.uniform.valuation.best.value + 0.01
 
