@@ -249,7 +249,9 @@ def is_up(lab: Lab) -> bool:
 def test_a_ramp_moves_users_from_who_shrinks_to_who_grows_only(
     client: openai.OpenAI, lab: Lab, first: dict[str, str | None]
 ) -> None:
-    assert "a: factored (floor 0.3), 0.7" in lab.command("experiment", "ramp", "three-ways", "--weights", "a=0.7,b=0.2,c=0.1")
+    assert "a: factored (floor 0.3), 0.7" in lab.command(
+        "experiment", "ramp", "three-ways", "--weights", "a=0.7,b=0.2,c=0.1"
+    )
     after = variants(client)
     moved = {user: (first[user], after[user]) for user in USERS if first[user] != after[user]}
     assert moved
