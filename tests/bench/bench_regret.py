@@ -17,6 +17,10 @@ from statistics import mean, stdev
 from bandit.policies import build
 from bandit.simulation import ARMS, MANY_CALLERS, MORE_ARMS, ONE_CALLER, Round, best_fixed, run
 
+POLICIES = (
+    "uniform", "round_robin", "epsilon_greedy", "moving_average", "linucb", "thompson", "vowpal", "factored",
+)  # fmt: skip
+
 
 def interval(values: Sequence[float]) -> str:
     """Mean and the half width of its 95 % interval."""
@@ -40,7 +44,7 @@ def main() -> None:
     ):
         print(f"\n{title}; {options.seeds} seeds of {options.rounds} requests; utility per request")
         print(f"{'':<22}{'first half':>20}{'second half':>20}{'share':>8}{'regret, all':>18}")
-        for name in ("uniform", "round_robin", "epsilon_greedy", "moving_average", "linucb", "thompson", "vowpal", "factored"):
+        for name in POLICIES:
             runs = [run(build(name), options.rounds, seed, arms, callers) for seed in range(options.seeds)]
             first = [mean(one.expected for one in halves(rounds)[0]) for rounds in runs]
             second = [mean(one.expected for one in halves(rounds)[1]) for rounds in runs]
