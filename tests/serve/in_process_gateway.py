@@ -85,7 +85,7 @@ class Setting:
     def __init__(self, directory: Path, text: str = CATALOGUE) -> None:
         self.loop = asyncio.new_event_loop()
         self.path = directory / "journal.db"
-        self.journal = Journal.open(f"sqlite:///{self.path}", busy_timeout_s=0.1)
+        self.journal = Journal.open(f"sqlite:///{self.path}", busy_timeout_s=1.0)
         self.writer = JournalWriter(self.journal, patience_s=0.3)
         self.catalogue: Catalogue = parse_catalogue(text, "test.yaml")
         self.board = LoadBoard(
