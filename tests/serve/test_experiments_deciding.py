@@ -1,4 +1,7 @@
-"""Experiments on live requests: a real journal and ledger, fake tiers, policies that misbehave on purpose."""
+"""Experiments on live requests: a real journal and ledger, fake tiers, policies that misbehave on purpose.
+
+Over 400 lines, since every kind of experiment is tried on the same few callers and policies.
+"""
 
 from __future__ import annotations
 

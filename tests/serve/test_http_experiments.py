@@ -1,4 +1,7 @@
-"""The routes of experiments: what they take, answer and refuse."""
+"""The routes of experiments: what they take, answer and refuse.
+
+Over 400 lines, since one life of an experiment is told through all its routes, refusals included.
+"""
 
 from __future__ import annotations
 
