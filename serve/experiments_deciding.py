@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from bandit.context import Context, Limits, PromptFeatures
+from bandit.context import Context, Limits
 from bandit.experiments.assignment import Exposure, Running, column, find, seen_by, shadows
 from bandit.experiments.shadow import ShadowRow
 
@@ -111,19 +111,12 @@ class Deciders:
             return choice.decider.stand_in(context), context
         return decided, replace(seen, weights=context.weights, limits=context.limits)
 
-    def decide_beside(
-        self, choice: Choice, context: Context, features: Callable[[str], PromptFeatures], decision_id: str, at_s: float
-    ) -> None:
-        """Let the shadows decide, and log it: on the arms that the control saw, and the caller's weights.
-
-        `features` is by schema.
-        """
+    def decide_beside(self, choice: Choice, context: Context, decision_id: str, at_s: float) -> None:
+        """Let the shadows decide, and log it: on the arms that the control saw, and the caller's weights."""
         assert choice.exposure is not None
         experiment = choice.exposure.experiment
         for variant, decider in choice.shadows:
             seen = seen_by(context, experiment.plan, variant)
-            if decider.features_schema != seen.features.schema:
-                seen = replace(seen, features=features(decider.features_schema))
             answer = decider.try_out(seen, self._rng)
             if isinstance(answer, str):
                 self._note(experiment, variant, answer)

@@ -15,7 +15,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from bandit.context import Context, Limits, PromptFeatures, Weights
@@ -64,7 +63,6 @@ class _Asked:
     started_s: float  # monotonic
     seed: int
     caller_hash: str | None
-    vector: Vector | None
     choice: Choice
     context: Context  # the arms as the policy that decided saw them, the caller's own weights and ceilings
     decided: Decided
@@ -200,7 +198,7 @@ class Gateway:
                 self.board.retry_after_s(names),
             ) from error
         seed = secrets.randbelow(SEED_LIMIT) if request.seed is None else request.seed
-        return _Asked(request, decision_id, created_s, started_s, seed, caller_hash, vector, choice, seen, decided)
+        return _Asked(request, decision_id, created_s, started_s, seed, caller_hash, choice, seen, decided)
 
     def _limits_of(self, request: ImageRequest) -> Limits:
         """The caller's own ceilings before those of the quality."""
@@ -225,13 +223,7 @@ class Gateway:
 
     def _decide_beside(self, asked: _Asked) -> None:
         """Shadows, in the event loop: each takes microseconds, while the tier works."""
-        self.deciders.decide_beside(
-            asked.choice,
-            asked.context,
-            partial(self._features, asked.request.prompt, asked.vector),
-            asked.decision_id,
-            asked.created_s,
-        )
+        self.deciders.decide_beside(asked.choice, asked.context, asked.decision_id, asked.created_s)
 
     async def _serve(self, asked: _Asked, deadline_s: float, *, hurried: bool) -> ImageAnswer:
         request, attempts = asked.request, list[Attempt]()

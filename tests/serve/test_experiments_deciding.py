@@ -9,7 +9,6 @@ import json
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 import bandit.uniform
-from bandit.context import Context, Decision, PromptFeatures
+from bandit.context import Context, Decision
 from bandit.experiments.ledger import Ledger
 from serve.experiments_deciding import Deciders
 from tests.serve.in_process_gateway import Setting
@@ -387,23 +386,6 @@ def test_a_decision_tells_its_variant(setting: Setting) -> None:
     setting.run_experiment(**SPLIT)
     told = why(setting, "alice")
     assert setting.request("GET", f"/v1/decisions/{told['decision_id']}").json()["variant"] == told["variant"]
-
-
-def test_a_shadow_with_other_features_gets_them_extracted(setting: Setting) -> None:
-    """Each policy is asked with the features that it understands, though the context is the control's."""
-    setting.run_experiment(experiment_id="shadow-1", kind="shadow", variants=[FIXED["a"], FIXED["b"]])
-    choice = setting.deciders.choose("alice", "dec_1", time.time())
-    ((name, decider),) = choice.shadows
-    decider.features_schema = "words-9"
-    asked: list[str] = []
-
-    def features(schema: str) -> PromptFeatures:
-        asked.append(schema)
-        return PromptFeatures(schema, {}, ())
-
-    context = Context(PromptFeatures("words-1", {}, ()), setting.board.arms(["small@fast", "large@full"]))
-    setting.deciders.decide_beside(replace(choice, shadows=((name, decider),)), context, features, "dec_1", 1.0)
-    assert asked == ["words-9"]
 
 
 def test_deciders_without_experiments_ask_the_live_policy(setting: Setting) -> None:

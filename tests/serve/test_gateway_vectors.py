@@ -59,6 +59,18 @@ def test_a_policy_of_words_decides_beside_an_encoder_and_the_row_teaches_both(en
     assert [schema for schema, _ in kept(encoding)] == [SCHEMA]
 
 
+def test_a_shadow_of_words_decides_beside_a_policy_of_vectors(encoding: Setting) -> None:
+    variants = [
+        {"name": "a", "policy": "factored", "options": {"features_schema": SCHEMA}},
+        {"name": "b", "policy": "linucb", "options": {}},
+    ]
+    encoding.run_experiment(experiment_id="shadow", kind="shadow", variants=variants)
+    assert encoding.generate().json()["switchboard"]["policy"] == "factored"
+    encoding.shadow_log.flush()
+    assert encoding.rows("SELECT variant, policy FROM shadow_decisions") == [("shadow:b", "linucb")]
+    assert not encoding.deciders.faults
+
+
 def test_a_prompt_that_cannot_be_encoded_is_served_by_the_fallback(encoding: Setting) -> None:
     response = encoding.generate(prompt="bad")
     assert response.status_code == 200
