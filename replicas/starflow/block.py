@@ -1,8 +1,8 @@
 """One autoregressive flow block: z_t = (x_t − μ_t) / σ_t, where a causal transformer gives μ_t and σ_t from x_{<t}.
 
 Zhai et al. 2024 (arXiv 2412.06329), equations 4 to 6; text and the start token as in Gu et al. 2025
-(arXiv 2506.06276), section 3. Going from noise to data is the samplers' business (`sampling/`); they use `enter`, `read_text`,
-`run` and `affine`.
+(arXiv 2506.06276), section 3. Going from noise to data is the samplers' business (`sampling/`); they use
+`enter`, `read_text`, `run` and `affine`.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class FlowConfig:
         )  # fmt: skip
         _check(
             not (self.rope and self.txt_size) or self.head_dim // 2 > TEXT_ROTARY,
-            "head_dim", self.head_dim, f"more than {2 * TEXT_ROTARY}, since text takes {TEXT_ROTARY} rotary frequencies",
+            "head_dim", self.head_dim, f"more than {2 * TEXT_ROTARY}: text takes {TEXT_ROTARY} rotary frequencies",
         )  # fmt: skip
 
     @property

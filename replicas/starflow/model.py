@@ -40,7 +40,7 @@ class StarFlow(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def to_tokens(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, T, p p C], rows first; a token holds its patch's rows, columns, channels in this order."""
+        """[B, C, H, W] -> [B, T, p p C], rows first; a token holds its patch's rows, columns, channels."""
         p = self.config.patch_size
         b, c, height, width = x.shape
         grid = x.reshape(b, c, height // p, p, width // p, p)

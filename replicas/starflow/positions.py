@@ -31,7 +31,7 @@ class Rotation(NamedTuple):
 
 
 def rotation(config: FlowConfig, height: int, width: int, text_tokens: int, device: torch.device | str) -> Rotation:
-    """Of a grid of height × width patches behind `text_tokens` text tokens (0: none): [text_tokens + T, D/2] float32."""
+    """Of a grid of height × width patches behind `text_tokens` text tokens: [text_tokens + T, D/2] float32."""
     side = float(config.position_side)
     scale = side / math.sqrt(height * width)
     rows = (torch.arange(height, dtype=torch.float32) * scale).repeat_interleave(width)
