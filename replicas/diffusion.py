@@ -1,4 +1,4 @@
-"""The only file that imports diffusers: the diffusion tier, and the UNet and sampler of the embedded model.
+"""The only file that imports diffusers: the diffusion tier, and the parts that other tiers build from it.
 
     tier = DiffusionTier("/models/sdxl", presets={"draft": {"steps": 8, "guidance": 5.0}}, dtype="bfloat16")
 
@@ -98,6 +98,29 @@ def build_scheduler(name: str, **config: Any) -> Any:
         return getattr(diffusers, SCHEDULERS[name])(**config)
     except (TypeError, ValueError) as error:
         raise ModelNotLoadable(f"scheduler {name!r} refused its config {config}: {error}") from error
+
+
+def load_autoencoder(folder: Path, dtype: torch.dtype) -> nn.Module:
+    """The AutoencoderKL in `folder`, or in the `vae` folder of the pipeline there, from safetensors; in eval mode."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    folder = folder if (folder / "config.json").is_file() else folder / "vae"
+    only_local = {"use_safetensors": True, "local_files_only": True}
+    try:
+        kind = json.loads((folder / "config.json").read_text("utf-8")).get("_class_name")
+        if kind != "AutoencoderKL":
+            raise ModelNotLoadable(f"model folder {folder} holds a {kind}; the allowed autoencoder is AutoencoderKL")
+        model, report = AutoencoderKL.from_pretrained(folder, dtype=dtype, output_loading_info=True, **only_local)
+    except ModelNotLoadable:
+        raise
+    except Exception as error:
+        raise ModelNotLoadable(
+            f"autoencoder {folder} cannot be loaded: {type(error).__name__}: {error}; give the folder that "
+            "AutoencoderKL.save_pretrained() wrote, or that of a pipeline which has one"
+        ) from error
+    if report["missing_keys"]:  # diffusers fills these with something and goes on
+        raise ModelNotLoadable(f"autoencoder {folder} lacks weights: {', '.join(sorted(report['missing_keys'])[:5])}")
+    return model.eval().requires_grad_(False)
 
 
 class DiffusionTier(Tier):

@@ -25,8 +25,10 @@ PICKLED = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy"}
 ONE_IMPORTER = {
     "vowpal_wabbit_next": {"bandit/vowpal.py"},
     "diffusers": {"replicas/diffusion.py"},
-    "transformers": {"replicas/clip_scorer.py", "replicas/diffusion.py", "replicas/sentence_encoder.py"},
-}
+    "transformers": {
+        "replicas/clip_scorer.py", "replicas/diffusion.py", "replicas/sentence_encoder.py", "replicas/starflow/text.py",
+    },
+}  # fmt: skip
 NOT_IN = {"bandit": {"torch", "ray", "replicas", "cluster", "serve"}, "replicas": {"ray", "bandit", "cluster", "serve"},
           "cluster": {"torch", "ray", "numpy", "bandit", "replicas", "serve"}}  # fmt: skip
 
