@@ -8,7 +8,8 @@ ReplicaError
 ├── NotLoaded            generate, score or encode before load, or after close
 ├── DrawingFailed        the model ran and gave no picture
 ├── ScoringFailed        the model ran and gave no score
-└── EncodingFailed       the model ran and gave no vector
+├── EncodingFailed       the model ran and gave no vector
+└── AttentionNotPossible shapes, types, devices or a backend that attention is not defined for
 """
 
 
@@ -46,3 +47,7 @@ class ScoringFailed(ReplicaError):
 
 class EncodingFailed(ReplicaError):
     """The model ran and its vectors are not finite."""
+
+
+class AttentionNotPossible(ReplicaError):
+    """Shapes, types or devices do not fit each other or the backend; the message says which and what is allowed."""
