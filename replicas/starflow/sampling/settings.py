@@ -1,0 +1,56 @@
+"""How to go from noise to latents: which method inverts the blocks, how exactly, in parts of how many tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+METHODS = ("sequential", "jacobi")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerSettings:
+    """Settings of `sample`. Raises ValueError where one is out of range.
+
+    Args:
+        method: "sequential" reads token after token, exactly; "jacobi" takes all tokens of a part at once and iterates
+            until nothing changes any more (Zhai et al. 2024, arXiv 2412.06329; in parts: arXiv 2505.12849).
+        tolerance: a part is done when its last iteration changed it by at most this, ‖new − old‖ / ‖new‖, item by
+            item of the batch; 0 iterates to the exact result.
+        deep_part_tokens: tokens that the deep block iterates at a time; None: all.
+        shallow_part_tokens: the same for the other blocks.
+        attention_temperature: divides the attention scores; 1 is what the flow was trained with.
+        guide_deep_only: leave the shallow blocks unguided even where they read the text.
+    """
+
+    method: Literal["sequential", "jacobi"] = "sequential"
+    tolerance: float = 1e-6
+    deep_part_tokens: int | None = None
+    shallow_part_tokens: int | None = None
+    attention_temperature: float = 1.0
+    guide_deep_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method is {self.method!r}; allowed: {', '.join(METHODS)}")
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ValueError(f"tolerance is {self.tolerance!r}; allowed: a number of at least 0")
+        for name in ("deep_part_tokens", "shallow_part_tokens"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} is {value!r}; allowed: None or a whole number of at least 1")
+        if not (math.isfinite(self.attention_temperature) and self.attention_temperature > 0):
+            raise ValueError(f"attention_temperature is {self.attention_temperature!r}; allowed: a number above 0")
+
+    def part_tokens(self, deep: bool, tokens: int) -> int:
+        """Tokens of a part, of a block that reads `tokens`."""
+        return min(tokens, (self.deep_part_tokens if deep else self.shallow_part_tokens) or tokens)
+
+
+PRESETS: Mapping[str, SamplerSettings] = {
+    "draft": SamplerSettings(method="jacobi", tolerance=3e-2),
+    "standard": SamplerSettings(method="jacobi", tolerance=1e-3),
+    "exact": SamplerSettings(method="sequential"),
+}
