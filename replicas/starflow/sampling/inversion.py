@@ -1,4 +1,4 @@
-"""One block on its way from noise to data: what it has read is cached, rows of the empty text stand below the others."""
+"""One block on its way from noise to data: what it read is cached, rows of the empty text stand below the others."""
 
 from __future__ import annotations
 
