@@ -6,10 +6,8 @@ section 3.2). `sampling/` goes the other way, `likelihood.py` makes densities of
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from replicas.errors import SizeNotPossible
@@ -71,7 +69,7 @@ class StarFlow(nn.Module):
             return None
         p = self.config.patch_size
         text_tokens = text_tokens if self.config.reads_text(block) else 0
-        return _rotation(self.config, height // p, width // p, text_tokens, next(self.parameters()).device)
+        return rotation(self.config, height // p, width // p, text_tokens, next(self.parameters()).device)
 
     def check_text(self, text: Tensor | None, rows: int) -> None:
         """Refuse text states of the wrong shape, with ValueError."""
@@ -98,9 +96,3 @@ class StarFlow(nn.Module):
             tokens, log_determinant = block(tokens, text if block.conditioned else None, by)
             log_determinants.append(log_determinant)
         return Encoded(self.from_tokens(tokens, height, width), log_determinants, between)
-
-
-@lru_cache(maxsize=64)
-def _rotation(config: FlowConfig, height: int, width: int, text_tokens: int, device: torch.device) -> Rotation:
-    with torch.inference_mode(False):  # cached, so it must be usable for gradients as well
-        return rotation(config, height, width, text_tokens, device)

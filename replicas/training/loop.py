@@ -37,8 +37,8 @@ class Plan:
     checkpoint_every_s: float = 120.0
 
 
-def parse_arguments(what: str, steps: int) -> argparse.Namespace:
-    """The options that all training commands have."""
+def parse_arguments(what: str, steps: int, **more: Callable[[str], Any]) -> argparse.Namespace:
+    """The options that all training commands have, and `more` of this one: name -> what makes a value of its text."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--steps", type=int, default=steps, help="length of the whole schedule")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints")
@@ -48,6 +48,8 @@ def parse_arguments(what: str, steps: int) -> argparse.Namespace:
         "--no-compile", action="store_true", help="skip torch.compile (needs a C++ compiler; 2 times faster)"
     )
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder the finished weights are written to")
+    for name, kind in more.items():
+        parser.add_argument(f"--{name}", type=kind, default=None)
     return parser.parse_args()
 
 
