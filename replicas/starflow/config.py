@@ -111,7 +111,7 @@ class FlowConfig:
             "layers_per_block", layers, f"one whole number, or num_blocks = {self.num_blocks} of them",
         )  # fmt: skip
         _check(layers[-1] > 0, "layers_per_block", layers, "at least one layer in the deep block, which is the last")
-        _check(self.img_size % self.patch_size == 0, "img_size", self.img_size, f"a multiple of {self.patch_size=}")
+        _check(self.img_size % self.patch_size == 0, "img_size", self.img_size, f"a multiple of patch_size, {self.patch_size}")
         _check(
             self.norm_type in ("layer_norm", "rms_norm", "none"),
             "norm_type",
@@ -124,7 +124,7 @@ class FlowConfig:
         _check(self.head_dim % 4 == 0, "head_dim", self.head_dim, "a multiple of 4: rotary pairs on two axes")
         for name, width in (("channels", self.channels), ("top_block_channels", self.deep_channels)):
             heads = self.num_heads or width // self.head_dim
-            _check(heads > 0, name, width, f"at least {self.head_dim=}, or num_heads given")
+            _check(heads > 0, name, width, f"at least head_dim, {self.head_dim}, or num_heads given")
             _check(
                 heads % (self.num_kv_heads or heads) == 0,
                 "num_kv_heads",
