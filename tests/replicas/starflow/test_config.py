@@ -70,5 +70,5 @@ def test_an_option_that_cannot_be_is_refused_by_name(change, said):
 
 
 def test_a_missing_option_is_named():
-    with pytest.raises(ModelNotLoadable, match="lacks options: .*channels"):
+    with pytest.raises(ModelNotLoadable, match=r"lacks options: .*channels"):
         FlowConfig.from_constructor({name: value for name, value in SMALL.items() if name != "channels"})

@@ -84,7 +84,7 @@ def test_a_grid_that_the_configuration_cannot_serve_is_refused():
     text = torch.randn(1, 3, 8, dtype=torch.float64)
     with pytest.raises(SizeNotPossible, match="3 x 4 latent pixels: both must be multiples of the patch size, 2"):
         flow_of(patch_size=2)(torch.randn(1, 2, 3, 4, dtype=torch.float64), text)
-    with pytest.raises(SizeNotPossible, match="learned positions .* serves 4 x 4 only"):
+    with pytest.raises(SizeNotPossible, match=r"learned positions .* serves 4 x 4 only"):
         flow_of(rope=False)(torch.randn(1, 2, 4, 6, dtype=torch.float64), text)
     assert flow_of()(torch.randn(1, 2, 4, 6, dtype=torch.float64), text).z.shape == (1, 2, 4, 6)
 
