@@ -47,11 +47,9 @@ class EmbeddedFlow(nn.Module):
         """Latents [B, 64, 16] and word ids [B, L] -> as StarFlow.forward."""
         return self.flow(to_grid(latents), self.read(ids))
 
-    def negative_log_likelihood(self, latents: Tensor, ids: Tensor) -> Tensor:
-        """[B] nats a dimension, without the constant of the normal distribution: what training makes small."""
-        encoded = self.encode(latents, ids)
-        log_determinant = sum(term.mean((1, 2)) for term in encoded.log_determinants)
-        return 0.5 * encoded.z.square().mean((1, 2, 3)) - log_determinant
+    def loss(self, latents: Tensor, ids: Tensor) -> Tensor:
+        """[B] nats a value, as Encoded.loss."""
+        return self.encode(latents, ids).loss()
 
 
 def to_grid(latents: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from replicas.errors import SizeNotPossible
@@ -23,6 +24,11 @@ class Encoded(NamedTuple):
     z: Tensor  # [B, C, H, W], standard normal where the data follow the model
     log_determinants: list[Tensor]  # a block each, [B, T, C p²] in nats, in the block's own reading order
     between: list[Tensor]  # [B, T, C p²] before each block, so the first is the data
+
+    def loss(self) -> Tensor:
+        """[B] negative log-likelihood in nats a value, without the normal's constant: what training makes small."""
+        log_determinant = torch.stack([term.flatten(1).mean(1) for term in self.log_determinants]).sum(0)
+        return 0.5 * self.z.square().flatten(1).mean(1) - log_determinant
 
 
 class StarFlow(nn.Module):

@@ -12,7 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -49,7 +49,7 @@ def parse_arguments(what: str, steps: int, **more: Callable[[str], Any]) -> argp
     )
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder the finished weights are written to")
     for name, kind in more.items():
-        parser.add_argument(f"--{name}", type=kind, default=None)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None)
     return parser.parse_args()
 
 
@@ -84,7 +84,9 @@ def save_weights(model: nn.Module, path: Path, state: dict[str, Tensor] | None =
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"config": json.dumps(getattr(model, "config", {}))})
+    config = getattr(model, "config", {})
+    described = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
+    save_file(tensors, partial, metadata={"config": json.dumps(described)})
     partial.replace(path)
 
 
@@ -101,9 +103,16 @@ class Run:
         self.stopping = False
         if self.path.exists():
             saved = torch.load(self.path, weights_only=True, map_location="cpu")
-            model.load_state_dict(saved["model"])
+            try:
+                model.load_state_dict(saved["model"])
+            except RuntimeError as error:
+                raise SystemExit(
+                    f"{self.path} is of another {name} model ({str(error).splitlines()[-1].strip()}); move it away to "
+                    "start anew, or name another folder with --runs"
+                ) from error
             self.optimiser.load_state_dict(saved["optimiser"])
-            self.ema, self.step = saved["ema"], saved["step"]
+            self.ema = {name: value.to(self.ema[name].device) for name, value in saved["ema"].items()}
+            self.step = saved["step"]
             print(f"{name}: resumed at step {self.step}", flush=True)
 
     def ema_state(self) -> dict[str, Tensor]:
