@@ -74,6 +74,11 @@ class Tier(ABC):
     def close(self) -> None:
         """Free the memory. A closed tier cannot generate until it is loaded again."""
 
+    def size_for(self, height_px: int, width_px: int) -> tuple[int, int]:
+        """(height, width) that a loaded tier draws for an image asked for in this size: nearest in shape. One that
+        draws a single size, as most do, draws that."""
+        return self.native_size_px
+
     def options_of(self, requests: Sequence[GenerationRequest]) -> Mapping[str, Any]:
         """The options of the preset that a batch shares. Raises UnknownPreset, and ValueError where none is shared."""
         shared = sorted({(request.preset, request.height_px, request.width_px) for request in requests})

@@ -81,19 +81,20 @@ class TierReplica:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._draw_now, batch)
 
     def _draw_now(self, batch: list[Work]) -> list[Drawn | Exception]:
-        """Images in the order of `batch`; a preset that fails does not fail the others of its batch."""
+        """Images in the order of `batch`; a preset or size that fails does not fail the others of its batch."""
         answers: list[Drawn | Exception | None] = [None] * len(batch)
-        by_preset: dict[str, list[int]] = {}
+        alike: dict[tuple[str, tuple[int, int]], list[int]] = {}
         for position, work in enumerate(batch):
-            by_preset.setdefault(work.preset, []).append(position)
-        for preset, positions in by_preset.items():
-            drawn = self._draw_preset(preset, [batch[position] for position in positions])
+            size_px = self._tier.size_for(*(work.size_px or self._tier.native_size_px))
+            alike.setdefault((work.preset, size_px), []).append(position)
+        for (preset, size_px), positions in alike.items():
+            drawn = self._draw_alike(preset, size_px, [batch[position] for position in positions])
             for position, answer in zip(positions, drawn, strict=True):
                 answers[position] = answer
         return [answer for answer in answers if answer is not None]
 
-    def _draw_preset(self, preset: str, works: list[Work]) -> Sequence[Drawn | Exception]:
-        height_px, width_px = self._tier.native_size_px
+    def _draw_alike(self, preset: str, size_px: tuple[int, int], works: list[Work]) -> Sequence[Drawn | Exception]:
+        height_px, width_px = size_px
         requests = [GenerationRequest(work.prompt, work.seed, preset, height_px, width_px) for work in works]
         started_s = time.perf_counter()
         try:
