@@ -31,9 +31,17 @@ class WordTokenizer:
         """B prompts -> [B, MAX_WORDS] int64; an empty prompt is EMPTY."""
         out = torch.full((len(prompts), MAX_WORDS), PAD, dtype=torch.int64)
         for row, prompt in enumerate(prompts):
-            found = [self.ids.get(word, UNKNOWN) for word in re.findall(r"[a-z0-9]+", prompt.lower())][:MAX_WORDS]
+            found = [self.ids.get(word, UNKNOWN) for word in _words_of(prompt)][:MAX_WORDS]
             out[row, : len(found) or 1] = torch.tensor(found or [EMPTY])
         return out
+
+    def cut(self, prompts: Sequence[str]) -> list[bool]:
+        """Which prompts have more words than MAX_WORDS, so that only their beginning is read."""
+        return [len(_words_of(prompt)) > MAX_WORDS for prompt in prompts]
+
+
+def _words_of(prompt: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", prompt.lower())
 
 
 def padding_mask(ids: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ def test_tokenizer_long_prompt_is_cut():
     ids = WordTokenizer()(["cat " * 100])
     assert ids.shape == (1, MAX_WORDS)
     assert (ids != PAD).all()
+    assert WordTokenizer().cut(["cat " * 14, "cat " * 15, ""]) == [False, True, False]
 
 
 def test_encoder_ignores_padding():
