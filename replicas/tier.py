@@ -79,6 +79,11 @@ class Tier(ABC):
         draws a single size, as most do, draws that."""
         return self.native_size_px
 
+    def notices(self) -> Sequence[str | None]:
+        """What the callers of the last batch should know of their images ("the prompt was cut"), in its order, None
+        where there is nothing; empty where there is nothing for any. Never the prompt itself."""
+        return ()
+
     def options_of(self, requests: Sequence[GenerationRequest]) -> Mapping[str, Any]:
         """The options of the preset that a batch shares. Raises UnknownPreset, and ValueError where none is shared."""
         shared = sorted({(request.preset, request.height_px, request.width_px) for request in requests})

@@ -36,7 +36,8 @@ def image_body(
     `arm`, `tier` and `preset` drew the images; `propensity` is the probability with which `decided_arm` was drawn. The
     two arms differ after a failure, and then the propensity says nothing about the arm that served. `variant` is the
     experiment's ("experiment:variant"), `promoted_by` the experiment whose promotion made the policy the live one, and
-    `limits_met` whether the arm was expected to be within the caller's ceilings: null without any.
+    `limits_met` whether the arm was expected to be within the caller's ceilings: null without any. `notices` says
+    what a tier had to change ("the prompt is longer than ...").
     """
     native_px = served.images[0].native_size_px
     rest = {
@@ -59,6 +60,7 @@ def image_body(
             "seed": seed,
             "native_size": _written(native_px),
             "attempts": [attempt.as_json() for attempt in served.attempts],
+            "notices": sorted({image.notice for image in served.images if image.notice is not None}),
         },
     }
     parts = [b'{"created":%d,"data":[' % created_s]

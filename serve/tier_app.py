@@ -46,6 +46,7 @@ class Drawn:
     native_size_px: tuple[int, int]  # height, width that the model drew
     service_s: float  # wall time of the batch that this image was part of
     replica_id: str
+    notice: str | None = None  # what the caller should know of this image, as that the prompt was cut
 
 
 class TierReplica:
@@ -103,11 +104,12 @@ class TierReplica:
             logger.exception("preset %s failed for %d images", preset, len(works))
             return [RuntimeError(f"{type(error).__name__}: {error}") for _ in works]
         service_s = time.perf_counter() - started_s
+        notices = self._tier.notices() or [None] * len(works)
         drawn = []
-        for work, pixels in zip(works, images, strict=True):
+        for work, pixels, notice in zip(works, images, notices, strict=True):
             native_px = (pixels.shape[0], pixels.shape[1])
             file_base64 = encode_base64(pixels, work.size_px or native_px, work.file_format, work.compression)
-            drawn.append(Drawn(file_base64, for_scorer(pixels), native_px, service_s, self._replica_id))
+            drawn.append(Drawn(file_base64, for_scorer(pixels), native_px, service_s, self._replica_id, notice))
         return drawn
 
     def __del__(self) -> None:

@@ -69,6 +69,7 @@ class InProcessTier:
         self.tier.load("cpu")
         self.fault: Callable[[], Awaitable[None]] | None = None
         self.works: list[Work] = []
+        self.notice: str | None = None
 
     async def __call__(self, work: Work) -> Drawn:
         self.works.append(work)
@@ -76,7 +77,7 @@ class InProcessTier:
             await self.fault()
         pixels = self.tier.generate([GenerationRequest(work.prompt, work.seed, work.preset)])[0]
         file = encode_base64(pixels, work.size_px or (64, 64), work.file_format, work.compression)
-        return Drawn(file, pixels, (64, 64), 0.01, "replica-1")
+        return Drawn(file, pixels, (64, 64), 0.01, "replica-1", self.notice)
 
 
 class Setting:

@@ -39,6 +39,12 @@ def test_images_answer_in_openais_shape_and_are_in_the_journal(setting: Setting)
     assert (served, status) == (why["arm"], "served")
 
 
+def test_images_say_what_a_tier_had_to_change(setting: Setting) -> None:
+    assert setting.generate(model="small").json()["switchboard"]["notices"] == []
+    setting.tiers["small"].notice = "only the beginning was read"
+    assert setting.generate(model="small", n=2).json()["switchboard"]["notices"] == ["only the beginning was read"]
+
+
 def test_images_keep_prompt_and_caller_out_of_the_journal(setting: Setting) -> None:
     setting.generate(prompt="a zebra named Xylophone", user="alice@example.org")
     setting.writer.close()

@@ -59,3 +59,11 @@ def test_a_size_that_fails_does_not_fail_the_others_of_its_batch(replica):
     drawn = replica._draw_now([Work("bad", 1, "fast", (100, 200)), Work("b", 2, "fast", (128, 128))])
     assert str(drawn[0]) == "RuntimeError: no"
     assert size_of(drawn[1]) == (128, 128)
+
+
+def test_what_a_tier_has_to_say_of_an_image_stays_with_it(replica):
+    replica._tier.notices = lambda: [
+        "the prompt was cut" if height == 48 else None for height, _ in replica._tier.batches[-1]
+    ]
+    drawn = replica._draw_now([Work("a", 1, "fast", (128, 128)), Work("b", 2, "fast", (100, 200))])
+    assert [image.notice for image in drawn] == [None, "the prompt was cut"]
