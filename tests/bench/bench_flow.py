@@ -149,6 +149,7 @@ def take_turns(calls: dict[str, Call], repeats: int) -> dict[str, Measured]:
                 measured[name].wall_s.append(wall)
                 measured[name].processor_s.append(processor)
             measured[name].result = result
+        print(f"repetition {repetition} of {repeats}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
     return measured
 
 
