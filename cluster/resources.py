@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
+
+from .value import LabelKey, LabelRule, Value, Word
 
 _GIB = 2**30
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
+LabelSelector = dict[LabelKey, LabelRule]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class TierResources(_Value):
+class TierResources(Value):
     """What Ray reserves for one replica. Reserved is not limited: a replica may use more than it asked for."""
 
     num_cpus: float = Field(default=1.0, ge=0, le=1024)  # fractions share a core
     num_gpus: float = Field(default=0.0, ge=0, le=64)  # a fraction shares one GPU, without memory isolation
-    accelerator_type: Word | None = None  # "L4", "H100"; None: any
-    label_selector: dict[Word, str] = Field(default_factory=dict)  # node labels, as {"ray.io/accelerator-type": "L4"}
+    accelerator_type: Word | None = None  # "L4", "H100"; None: any. No fallback leads past it: for that, use labels
+    label_selector: LabelSelector = Field(default_factory=dict)  # of nodes, as {"ray.io/accelerator-type": "L4"}
+    fallback_selectors: tuple[Annotated[LabelSelector, Field(min_length=1)], ...] = Field(
+        default=(), max_length=16
+    )  # tried in this order where no node of the selectors before them has room
     memory_gib: float | None = Field(default=None, gt=0, le=65536)  # of main memory; None: not reserved
     custom: dict[Word, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)  # resources that the nodes declare
 
@@ -33,6 +34,16 @@ class TierResources(_Value):
             raise ValueError(f"num_gpus above 1 must be a whole number, given {self.num_gpus:g}")
         return self
 
+    @model_validator(mode="after")
+    def _fallbacks_of_something(self) -> Self:
+        if self.fallback_selectors and not self.label_selector:
+            raise ValueError("fallback_selectors without a label_selector: every node is allowed already")
+        return self
+
+    def selectors(self) -> tuple[LabelSelector, ...]:
+        """The label selector, then its fallbacks: what Ray tries, in this order."""
+        return (self.label_selector, *self.fallback_selectors)
+
     def ray_actor_options(self) -> dict[str, Any]:
         """The dict that Ray Serve takes under this name. What is absent is left out."""
         options: dict[str, Any] = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
@@ -40,6 +51,8 @@ class TierResources(_Value):
             options["accelerator_type"] = self.accelerator_type
         if self.label_selector:
             options["label_selector"] = dict(self.label_selector)
+        if self.fallback_selectors:
+            options["fallback_strategy"] = [{"label_selector": dict(selector)} for selector in self.fallback_selectors]
         if self.memory_gib is not None:
             options["memory"] = int(self.memory_gib * _GIB)
         if self.custom:
@@ -47,7 +60,7 @@ class TierResources(_Value):
         return options
 
 
-class ScalingLimits(_Value):
+class ScalingLimits(Value):
     """Bounds and patience of scaling. `min_replicas` 0: an idle tier keeps none, and its next request waits for one."""
 
     min_replicas: int = Field(default=1, ge=0, le=10_000)

@@ -28,6 +28,21 @@ def test_ray_actor_options_speaks_rays_words_and_bytes() -> None:
     }
 
 
+def test_ray_actor_options_gives_fallbacks_as_ray_wants_them() -> None:
+    resources = TierResources(
+        num_gpus=1.0,
+        label_selector={"ray.io/accelerator-type": "L4"},
+        fallback_selectors=({"ray.io/accelerator-type": "in(A10G, A100)"},),
+    )
+    options = resources.ray_actor_options()
+    assert options["fallback_strategy"] == [{"label_selector": {"ray.io/accelerator-type": "in(A10G, A100)"}}]
+    assert resources.selectors() == (options["label_selector"], options["fallback_strategy"][0]["label_selector"])
+    checks = pytest.importorskip("ray._common.ray_option_utils")
+    checks.validate_actor_options(options, in_options=True)
+    schema = pytest.importorskip("ray.serve.schema")
+    assert schema.RayActorOptionsSchema(**options).fallback_strategy == options["fallback_strategy"]
+
+
 def test_autoscaling_config_has_rays_keys() -> None:
     limits = ScalingLimits(min_replicas=0, max_replicas=3)
     assert limits.autoscaling_config() == {
@@ -51,6 +66,10 @@ def test_autoscaling_config_has_rays_keys() -> None:
         {"custom": {"x": 0.0}},
         {"num_cpus": True},
         {"num_cpus": "1"},
+        {"label_selector": {"ray.io/accelerator-type": "in("}},
+        {"label_selector": {"-bad": "L4"}},
+        {"fallback_selectors": ({"zone": "a"},)},
+        {"label_selector": {"zone": "a"}, "fallback_selectors": ({},)},
     ],
 )
 def test_resources_refuse_what_cannot_be_reserved(fields: dict[str, object]) -> None:
