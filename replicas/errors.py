@@ -5,6 +5,7 @@ ReplicaError
 ├── ModelNotLoadable     path or hub id missing, wrong format, unsafe format, wrong shapes
 ├── UnknownPreset        preset that the tier does not have, or an option that its sampler does not know
 ├── SizeNotPossible      height or width that the model cannot draw
+├── BatchTooLarge        a batch that would not fit in memory; the replica lives on
 ├── NotLoaded            generate, score or encode before load, or after close
 ├── DrawingFailed        the model ran and gave no picture
 ├── ScoringFailed        the model ran and gave no score
@@ -31,6 +32,10 @@ class UnknownPreset(ReplicaError):
 
 class SizeNotPossible(ReplicaError):
     """The model cannot draw this height or width; the message names the multiple that it needs and its own size."""
+
+
+class BatchTooLarge(ReplicaError):
+    """The batch would not fit in memory; the message tells the predicted need. Smaller batches are drawn as before."""
 
 
 class NotLoaded(ReplicaError):

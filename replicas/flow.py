@@ -1,183 +1,168 @@
-"""The large tier: an autoregressive normalizing flow over latents, in the manner of TARFlow and STARFlow.
+"""The large tier: a normalizing flow of the STARFlow kind, a released one by path or the small one of this tree.
 
-Each block maps x to z, token by token: z_t = (x_t - mu_t) exp(-alpha_t), where mu_t and alpha_t come from a causal
-transformer over x_{<t} (Zhai et al. 2024, arXiv 2412.06329, eq. 4 to 6). Blocks alternate the reading order. A few
-shallow blocks without text stand next to the data; one deep block that reads the text stands next to the noise
-(Gu et al. 2025, arXiv 2506.06276, section 3.2). Drawing inverts the blocks from noise, one token at a time.
+    tier = FlowTier("/models/starflow-3b", text_encoder="/models/flan-t5-xl", autoencoder="/models/sd-vae-ft-ema",
+                    dtype="bfloat16")
+    tier.load("cuda")
+    tier.generate([GenerationRequest("a red panda", seed=7, preset="draft", height_px=256, width_px=256)])
+
+Only a flow can also say how likely an image is: `tier.log_likelihood(images, prompts)`.
 """
 
 from __future__ import annotations
 
+import gc
+import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
 
-from .autoencoder import LATENT_CHANNELS
-from .blocks import Block, RMSNorm
-from .embedded import LatentTier, load_module
-from .patches import TOKENS
-from .seeds import generators, normal
-from .text import EMPTY, MAX_WORDS, PAD, WordTokenizer, padding_mask
+from .embedded_flow import EmbeddedFlowTier
+from .errors import ModelNotLoadable, NotLoaded
+from .loading import dtype_of
+from .starflow.loader import Source, load_pipeline
+from .starflow.presets import built_in, options_of
+from .tier import GenerationRequest, Tier
 
-NOISE = 0.3  # standard deviation added to latents in training; the decoder takes it out again
-_MAX_LOG_SCALE = 4.0
-
-
-class FlowBlock(nn.Module):
-    """One invertible autoregressive block; with `vocabulary_size` its sequence begins with the words of the prompt."""
-
-    def __init__(self, width: int, layers: int, reverse: bool, vocabulary_size: int | None = None) -> None:
-        super().__init__()
-        self.reverse = reverse
-        self.prefix = MAX_WORDS if vocabulary_size else 0
-        self.words = nn.Embedding(vocabulary_size, width) if vocabulary_size else None
-        length = self.prefix + TOKENS
-        self.position = nn.Parameter(0.02 * torch.randn(length, width))
-        with torch.no_grad():  # words are of size 1: quieter positions leave their order unheard
-            self.position[: self.prefix] = 0.7 * torch.randn(self.prefix, width)
-        self.start = nn.Parameter(0.02 * torch.randn(width))
-        self.embed = nn.Linear(LATENT_CHANNELS, width)
-        self.blocks = nn.ModuleList(Block(width, max(1, width // 64)) for _ in range(layers))
-        self.norm = RMSNorm(width)
-        self.out = nn.Linear(width, 2 * LATENT_CHANNELS)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-        causal = torch.ones(length, length).tril()
-        causal[: self.prefix, : self.prefix] = 1  # words see all words
-        self.register_buffer("mask", torch.where(causal > 0, 0.0, -1e4), persistent=False)
-
-    def _turn(self, x: Tensor) -> Tensor:
-        return x.flip(1) if self.reverse else x
-
-    def _mask(self, ids: Tensor | None) -> Tensor:
-        mask = self.mask[None, None]
-        if ids is None or not self.prefix:
-            return mask
-        padding = torch.cat([padding_mask(ids), padding_mask(ids).new_zeros(len(ids), 1, 1, TOKENS)], -1)
-        return torch.maximum(mask + padding, mask.new_tensor(-1e4))
-
-    def _affine(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        parameters = self.out(self.norm(hidden))
-        if parameters.dtype == torch.bfloat16:  # under autocast: z and the determinant need more digits
-            parameters = parameters.float()
-        mu, alpha = parameters.chunk(2, -1)
-        return mu, _MAX_LOG_SCALE * torch.tanh(alpha / _MAX_LOG_SCALE)
-
-    def forward(self, x: Tensor, ids: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x [B, T, C], ids [B, words] -> z [B, T, C] and log|dz/dx| [B] in nats."""
-        x = self._turn(x)
-        shifted = torch.cat([self.start.expand(len(x), 1, -1), self.embed(x[:, :-1])], 1)
-        if self.words is not None:
-            shifted = torch.cat([self.words(ids), shifted], 1)
-        hidden, mask = shifted + self.position, self._mask(ids)
-        for block in self.blocks:
-            hidden = block(hidden, mask)
-        mu, alpha = self._affine(hidden[:, self.prefix :])
-        return self._turn((x - mu) * torch.exp(-alpha)), -alpha.sum((1, 2))
-
-    def inverse(self, z: Tensor, ids: Tensor | None, guidance: float = 0.0) -> Tensor:
-        """z [B, T, C] -> x [B, T, C], one token after the other with cached keys and values.
-
-        `guidance` w > 0 extrapolates away from the prompt-free prediction: mu + w (mu - mu_empty), alpha alike
-        (arXiv 2506.06276, section 3.4).
-        """
-        z, b = self._turn(z), len(z)
-        guided = guidance > 0 and self.words is not None and ids is not None
-        if guided and ids is not None:
-            empty = torch.full_like(ids, PAD)
-            empty[:, 0] = EMPTY
-            ids = torch.cat([ids, empty])
-        rows = 2 * b if guided else b
-        mask = self._mask(ids)
-        cache: list[tuple[Tensor, Tensor] | None] = [None] * len(self.blocks)
-        entry = self.start.expand(rows, 1, -1)
-        if self.words is not None:
-            entry = torch.cat([self.words(ids), entry], 1)
-        drawn: list[Tensor] = []
-        for t in range(TOKENS):
-            end = self.prefix + t + 1
-            begin = end - entry.shape[1]
-            hidden = entry + self.position[begin:end]
-            for i, block in enumerate(self.blocks):
-                hidden, cache[i] = _step(block, hidden, mask[..., begin:end, :end], cache[i])
-            mu, alpha = self._affine(hidden[:, -1:])
-            if guided:
-                (mu, mu_empty), (alpha, alpha_empty) = mu.chunk(2), alpha.chunk(2)
-                mu = mu + guidance * (mu - mu_empty)
-                alpha = torch.minimum(alpha, alpha + guidance * (alpha - alpha_empty))
-            token = z[:, t : t + 1] * torch.exp(alpha) + mu
-            drawn.append(token)
-            entry = self.embed(torch.cat([token, token]) if guided else token)
-        return self._turn(torch.cat(drawn, 1))
+if TYPE_CHECKING:
+    from .starflow.likelihood import Likelihood
+    from .starflow.pipeline import FlowPipeline
 
 
-def _step(
-    block: Block, x: Tensor, mask: Tensor, cached: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """One transformer block on new tokens x [B, t, width] against the cached prefix."""
-    attention, normed = block.attention, block.norm_attention(x)
-    q = attention.query(normed).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
-    k, v = attention.key_value(normed).unflatten(-1, (2, attention.heads, -1)).permute(2, 0, 3, 1, 4)
-    if cached is not None:
-        k, v = torch.cat([cached[0], k], 2), torch.cat([cached[1], v], 2)
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask
-    x = x + attention.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
-    return x + block.mlp(block.norm_mlp(x)), (k, v)
+class FlowTier(Tier):
+    """A released STARFlow or TARFlow checkpoint by `model`, or with model None the flow of this tree.
 
+    `model` is a local folder with the released YAML configuration and the weights (.pth or .safetensors); the weights
+    that Apple released are for research only, so nobody is given a path to them. Presets: `starflow/presets.py`; with
+    none given, `draft`, `standard` and `exact`. A released flow draws nine aspect ratios of one area, `sizes_px`;
+    `native_size_px` is the square one, known once loaded.
 
-class Flow(nn.Module):
-    """Shallow blocks without text, then one deep block with it."""
-
-    def __init__(
-        self, vocabulary_size: int, width: int = 256, layers: int = 4, shallow: int = 3, shallow_width: int = 96
-    ) -> None:
-        super().__init__()
-        self.config = {
-            "vocabulary_size": vocabulary_size, "width": width, "layers": layers,
-            "shallow": shallow, "shallow_width": shallow_width,
-        }  # fmt: skip
-        blocks = [FlowBlock(shallow_width, 2, reverse=i % 2 == 0) for i in range(shallow)]
-        self.flows = nn.ModuleList([*blocks, FlowBlock(width, layers, shallow % 2 == 0, vocabulary_size)])
-
-    def forward(self, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents [B, T, C] and word ids -> z and log-determinant [B] in nats."""
-        total = x.new_zeros(len(x))
-        for flow in self.flows:
-            x, log_determinant = flow(x, ids)
-            total = total + log_determinant
-        return x, total
-
-    def negative_log_likelihood(self, x: Tensor, ids: Tensor) -> Tensor:
-        """[B] nats a dimension, exact for these latents (without the constant of the normal distribution)."""
-        z, log_determinant = self(x, ids)
-        return (0.5 * z.square().sum((1, 2)) - log_determinant) / x[0].numel()
-
-    def inverse(self, z: Tensor, ids: Tensor, guidance: float) -> Tensor:
-        """Noise [B, T, C] -> latents [B, T, C]; only the deep block knows the text, so only it is guided."""
-        for flow in reversed(self.flows):
-            z = flow.inverse(z, ids, guidance)
-        return z
-
-
-class FlowTier(LatentTier):
-    """STARFlow-style flow. Options of a preset: `guidance` (0: none), `temperature` of the noise."""
+    The same batch gives the same bits again on one device. An image of a batch is drawn from its own seed and equals
+    the same image drawn alone up to rounding in the sampler's matrix products.
+    """
 
     family = "flow"
-    weights_name = "flow"
-    sampler_options: Mapping[str, tuple[float, float]] = {"guidance": (0, 10), "temperature": (0.1, 1.5)}
 
-    def build(self, path: Path) -> nn.Module:
-        return load_module(Flow, path)
+    def __init__(
+        self,
+        model: str | None = None,
+        presets: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        text_encoder: str | None = None,
+        text_encoder_revision: str | None = None,
+        text_encoder_dtype: str = "float32",
+        autoencoder: str | None = None,
+        autoencoder_revision: str | None = None,
+        dtype: str = "float32",
+        memory_gib: float | None = None,
+    ) -> None:
+        """`text_encoder` and `autoencoder` are local folders, or hub ids with the commit that the revision pins.
 
-    def draw_latents(self, network: Any, ids: Tensor, seeds: Sequence[int], options: Mapping[str, Any]) -> Tensor:
-        noise = normal(generators(seeds), (TOKENS, LATENT_CHANNELS), str(ids.device))
-        noise = noise * options.get("temperature", 1.0)
-        return network.inverse(noise, ids, options.get("guidance", 2.0))
+        `memory_gib` is what weights and a batch may take; None: what the device has free. A batch that is predicted
+        not to fit is refused with BatchTooLarge.
+        """
+        self._embedded: EmbeddedFlowTier | None = None
+        self._pipeline: FlowPipeline | None = None
+        self._notices: tuple[str | None, ...] = ()
+        given = (text_encoder, text_encoder_revision, autoencoder, autoencoder_revision, memory_gib)
+        if model is None and (any(one is not None for one in given) or {dtype, text_encoder_dtype} != {"float32"}):
+            raise ModelNotLoadable(
+                "text_encoder, autoencoder, their revisions, dtypes and memory_gib are for a given model; the flow of "
+                "this tree has its own"
+            )
+        if memory_gib is not None and not (math.isfinite(memory_gib) and memory_gib > 0):
+            raise ModelNotLoadable(f"memory_gib is {memory_gib!r}; allowed: None or a number above 0")
+        for name in (dtype, text_encoder_dtype):
+            dtype_of(name)
+        super().__init__(model, presets or (built_in() if model else None))
+        if model is None:
+            self._embedded = EmbeddedFlowTier(presets=presets)
+            self.presets = self._embedded.presets  # where none were given, it has its own
+            self.native_size_px = self._embedded.native_size_px
+            return
+        self._source = Source(
+            model, text_encoder, text_encoder_revision, text_encoder_dtype, autoencoder, autoencoder_revision, dtype,
+            memory_gib,
+        )  # fmt: skip
 
+    @property
+    def sizes_px(self) -> Mapping[str, tuple[int, int]]:
+        """Aspect (width:height) -> (height, width) of what a loaded tier draws."""
+        if self._embedded is not None:
+            return {"1:1": self._embedded.native_size_px}
+        return self._loaded().sizes_px
 
-def new_flow() -> Flow:
-    """The embedded configuration, untrained."""
-    return Flow(WordTokenizer().size)
+    def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
+        if self._embedded is not None:
+            self._embedded.presets = presets
+        for name, options in presets.items():
+            options_of(name, options)
+
+    def load(self, device: str) -> None:
+        if self._embedded is not None:
+            self._embedded.load(device)
+            return
+        self._pipeline = load_pipeline(self._source, device)
+        self.native_size_px = next(iter(self._pipeline.sizes_px.values()))
+
+    def warm_up(self) -> None:
+        if self._embedded is not None:
+            self._embedded.warm_up()
+        else:  # the cheapest sampler: the exact one takes as many steps as a picture has tokens
+            self._loaded().draw(["warm up"], [0], self.native_size_px, options_of("draft", {}))
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> np.ndarray:
+        """As Tier.generate; raises also SizeNotPossible, BatchTooLarge, and DrawingFailed or EncodingFailed where the
+        model gives values that are not finite."""
+        self._notices = ()
+        if self._embedded is not None:
+            return self._embedded.generate(requests)
+        pipeline, first = self._loaded(), requests[0] if requests else None
+        options = self.options_of(requests)
+        assert first is not None, "options_of refuses an empty batch"
+        drawn = pipeline.draw(
+            [request.prompt for request in requests],
+            [request.seed for request in requests],
+            (first.height_px, first.width_px),
+            options_of(first.preset, options),
+        )
+        self._notices = drawn.notices
+        return drawn.images
+
+    def notices(self) -> Sequence[str | None]:
+        return self._notices if self._embedded is None else self._embedded.notices()
+
+    def size_for(self, height_px: int, width_px: int) -> tuple[int, int]:
+        def difference(size_px: tuple[int, int]) -> float:
+            return abs(math.log(size_px[0] * width_px / (size_px[1] * height_px)))
+
+        return min(self.sizes_px.values(), key=difference)
+
+    def log_likelihood(
+        self, images: np.ndarray, prompts: Sequence[str], seeds: Sequence[int] | None = None
+    ) -> Likelihood:
+        """How likely images [B, H, W, 3] uint8 are, given their prompts, in nats and bits a dimension.
+
+        Exact for each image's mean latents with the noise of training added, drawn from its seed (None: 0 for all);
+        `starflow/likelihood.py` says what that means. Raises NotLoaded, SizeNotPossible, EncodingFailed.
+        """
+        seeds = [0] * len(images) if seeds is None else seeds
+        if self._embedded is not None:
+            return self._embedded.log_likelihood(images, prompts, seeds)
+        return self._loaded().log_likelihood(images, prompts, seeds)
+
+    def close(self) -> None:
+        if self._embedded is not None:
+            self._embedded.close()
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._pipeline = None
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _loaded(self) -> FlowPipeline:
+        if self._pipeline is None:
+            raise NotLoaded(f"flow {self.model!r} is not loaded; call load() first")
+        return self._pipeline

@@ -21,6 +21,9 @@ from torch import Tensor
 from replicas.diffusion import load_autoencoder
 from replicas.errors import DrawingFailed, EncodingFailed, NotLoaded, SizeNotPossible
 from replicas.loading import dtype_of, transformers_folder
+from replicas.patches import to_uint8, to_unit_range
+
+_DTYPES_THAT_DO = "many autoencoders overflow in float16: set its dtype to bfloat16 or float32"
 
 
 class ImageAutoencoder:
@@ -59,8 +62,7 @@ class ImageAutoencoder:
         `factor`, EncodingFailed where the result is not finite.
         """
         model, factor = self._loaded(), self.factor
-        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-            raise ValueError(f"images are {images.dtype} of shape {images.shape}; give uint8 of shape [B, H, W, 3]")
+        pixels = to_unit_range(_checked(images)).permute(0, 3, 1, 2).to(model.device, self._dtype)  # [B, 3, H, W]
         if images.shape[1] % factor or images.shape[2] % factor:
             raise SizeNotPossible(
                 f"height {images.shape[1]} px and width {images.shape[2]} px: the autoencoder {self._source!r} takes "
@@ -68,7 +70,6 @@ class ImageAutoencoder:
             )
         if sources is not None and len(sources) != len(images):
             raise ValueError(f"{len(images)} images and {len(sources)} generators; each image needs its own")
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(model.device, self._dtype) / 127.5 - 1  # [B, 3, H, W]
         latents = []
         for row in range(len(images)):
             posterior = model.encode(pixels[row : row + 1]).latent_dist
@@ -91,10 +92,15 @@ class ImageAutoencoder:
         if not images:
             height_px, width_px = (self.factor * side for side in latents.shape[2:])
             return np.zeros((0, height_px, width_px, 3), np.uint8)
-        pixels = torch.cat(images).permute(0, 2, 3, 1)  # [B, H, W, 3] in about [-1, 1]
+        pixels = torch.cat(images).permute(0, 2, 3, 1)
         if not torch.isfinite(pixels).all():
             raise DrawingFailed(f"the autoencoder {self._source!r} gave pixels that are not finite; {_DTYPES_THAT_DO}")
-        return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+        return to_uint8(pixels)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of its weights."""
+        return sum(weight.numel() * weight.element_size() for weight in self._loaded().parameters())
 
     def close(self) -> None:
         """Out of memory; load() brings it back."""
@@ -108,4 +114,24 @@ class ImageAutoencoder:
         return self._model
 
 
-_DTYPES_THAT_DO = "many autoencoders overflow in float16: set its dtype to bfloat16 or float32"
+class Pixels:
+    """In place of an autoencoder, for a flow that models pixels themselves: latents are pixels in [-1, 1]."""
+
+    factor, channels, held_bytes = 1, 3, 0
+
+    def encode(self, images: np.ndarray) -> Tensor:
+        """[B, H, W, 3] uint8 -> [B, 3, H, W] float32."""
+        return to_unit_range(_checked(images)).permute(0, 3, 1, 2)
+
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """[B, 3, H, W] -> [B, H, W, 3] uint8."""
+        return to_uint8(latents.permute(0, 2, 3, 1))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _checked(images: np.ndarray) -> np.ndarray:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise ValueError(f"images are {images.dtype} of shape {images.shape}; give uint8 of shape [B, H, W, 3]")
+    return images

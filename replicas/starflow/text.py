@@ -62,7 +62,7 @@ class TextEncoder:
     def load(self, device: str = "cpu") -> None:
         """Into memory. Raises ModelNotLoadable: no T5, pickles, weights missing, no tokenizer that can be read."""
         folder = transformers_folder(self._source, self._revision)
-        _check_family(folder, self._source)
+        _width(folder, self._source)  # refuses other families
         from transformers import AutoTokenizer, T5EncoderModel
 
         only_local = {"local_files_only": True, "trust_remote_code": False}
@@ -110,6 +110,11 @@ class TextEncoder:
             )
         return TextStates(states, cut)
 
+    @property
+    def held_bytes(self) -> int:
+        """Of its weights."""
+        return sum(weight.numel() * weight.element_size() for weight in self._loaded().parameters())
+
     def close(self) -> None:
         """Out of memory; load() brings it back."""
         self._model = self._tokenizer = None
@@ -132,16 +137,23 @@ class TextEncoder:
         return self._model
 
 
-def _check_family(folder: Path, source: str) -> None:
+def width_of(model: str, revision: str | None = None) -> int:
+    """D of the T5 at `model`, from its config alone: a flow cannot be built without it. Raises ModelNotLoadable."""
+    return _width(transformers_folder(model, revision), model)
+
+
+def _width(folder: Path, source: str) -> int:
     try:
-        family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        family, width = config.get("model_type"), config.get("d_model")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelNotLoadable(
             f"text encoder folder {folder} has no readable config.json ({error}); give the folder that "
             "save_pretrained() of a T5 and of its tokenizer wrote"
         ) from error
-    if family != "t5":
-        raise ModelNotLoadable(f"text encoder {source!r} is of type {family!r}; allowed: t5")
+    if family != "t5" or not isinstance(width, int):
+        raise ModelNotLoadable(f"text encoder {source!r} is of type {family!r}, d_model {width!r}; allowed: t5")
+    return width
 
 
 def _readable(text: str) -> str:

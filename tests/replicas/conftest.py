@@ -10,6 +10,8 @@ import torch
 
 from replicas.diffusion import build_scheduler, build_unet
 
+T5_WIDTH = 24  # numbers in a state of `t5_folder`
+
 
 def tiny_clip_tokenizer() -> Any:
     from transformers import CLIPTokenizer
@@ -189,3 +191,95 @@ def tiny_pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def save_clip_tokenizer() -> Callable[[Path], object]:
     """Writes a tokenizer of single letters, 16 tokens at most, into a folder."""
     return lambda folder: tiny_clip_tokenizer().save_pretrained(folder)
+
+
+def letters_tokenizer() -> Any:
+    """One token a letter, `</s>` at the end: what T5's tokenizer does, with a smaller vocabulary."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "</s>", "<unk>", *string.printable])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", padding_side="right"
+    )
+
+
+@pytest.fixture(scope="session")
+def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole T5, decoder too, as hubs hold it; its states have 24 numbers."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("t5")
+    tokenizer = letters_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = T5Config(
+            vocab_size=len(tokenizer), d_model=T5_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+            feed_forward_proj="gated-gelu", decoder_start_token_id=0,
+        )  # fmt: skip
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def autoencoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An AutoencoderKL of 4 channels that makes latents an eighth as wide and high."""
+    from diffusers import AutoencoderKL
+
+    folder = tmp_path_factory.mktemp("autoencoder")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoencoderKL(
+            block_out_channels=(8, 8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            latent_channels=4,
+            norm_num_groups=4,
+            layers_per_block=1,
+        ).save_pretrained(folder)
+    return folder
+
+
+RELEASED_YAML = """arguments:
+- img_size: 64
+- txt_size: 12
+- channel_size: 4
+- patch_size: 1
+- channels: 64
+- head_dim: 32
+- layers_per_block: 1 1 2
+- noise_std: 0.3
+- rope: 1
+- sos: 1
+- seq_order: L2R
+- use_softplus: 1
+- cond_top_only: 1
+- use_final_norm: 1
+- vae: stabilityai/sd-vae-ft-ema
+- text: google/flan-t5-xl
+- cfg: 2.5
+- drop_label: 0.1
+- soft_clip: 4
+"""
+
+
+@pytest.fixture(scope="session")
+def released_flow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A flow in the released layout, .yaml and .pth, for `t5_folder` and `autoencoder_folder`, with random weights."""
+    from replicas.starflow.model import StarFlow
+    from replicas.starflow.release import read_release
+
+    folder = tmp_path_factory.mktemp("flow")
+    (folder / "tiny.yaml").write_text(RELEASED_YAML)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        flow = StarFlow(read_release(folder / "tiny.yaml", text_width=T5_WIDTH).config)
+        for name, parameter in flow.named_parameters():
+            if "proj_out" in name:  # zero in a fresh flow, which is the identity then
+                torch.nn.init.normal_(parameter, std=0.05)
+    torch.save(flow.state_dict(), folder / "tiny.pth")
+    return folder

@@ -1,0 +1,185 @@
+"""Prompts to pixels with a loaded flow: text, noise by seed, sampler, denoising step, autoencoder; and likelihoods.
+
+Everything but the sampler runs item by item, so an item of a batch differs from the same item alone only by the
+rounding of the sampler's matrix products. The same batch gives the same bits again on the same device.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from replicas.errors import BatchTooLarge
+from replicas.seeds import generators, normal
+
+from .aspect import aspect_of, sizes
+from .denoise import denoise
+from .likelihood import Likelihood, log_likelihood
+from .memory import MemoryLimit, drawing_bytes
+from .model import StarFlow
+from .presets import DrawOptions
+from .sampling.sample import sample
+from .text import TextStates
+
+logger = logging.getLogger(__name__)
+
+
+class Words(Protocol):
+    """What reads prompts: `TextEncoder`, or the word encoder of the embedded flow."""
+
+    @property
+    def window(self) -> int:
+        """L, the longest prompt in tokens."""
+
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """B prompts -> states [B, L, D], and which were cut."""
+
+    def close(self) -> None:
+        """Out of memory."""
+
+
+class Pictures(Protocol):
+    """What turns pixels to latents and back: `ImageAutoencoder`, or the autoencoder of the embedded models."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent is wide and high."""
+
+    def encode(self, images: np.ndarray) -> Tensor:
+        """[B, H, W, 3] uint8 -> latents [B, C, H / factor, W / factor], without noise."""
+
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Latents -> [B, H, W, 3] uint8."""
+
+    def close(self) -> None:
+        """Out of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a flow was trained, as far as drawing has to follow it."""
+
+    image_px: int  # side of the square picture
+    noise_std: float  # of the noise that was added to the latents
+    guidance: float  # where a preset names none
+    denoise: bool  # whether the autoencoder wants latents without noise
+    names_aspect: bool = False  # prompts end with the picture's aspect ratio (`mix_aspect` in released configurations)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A batch."""
+
+    images: np.ndarray  # [B, H, W, 3] uint8
+    notices: tuple[str | None, ...]  # of each image, what its caller should know
+
+
+class FlowPipeline:
+    """A flow with what it needs around it, on one device. `words` None: a flow that reads no text."""
+
+    def __init__(
+        self, flow: StarFlow, words: Words | None, pictures: Pictures, habits: Habits, memory: MemoryLimit
+    ) -> None:
+        self.flow, self.words, self.pictures, self.habits, self.memory = flow, words, pictures, habits, memory
+        self._empty: dict[str, Tensor] = {}  # states of the empty prompt, by its wording
+
+    @property
+    def device(self) -> torch.device:
+        """Where the flow is."""
+        return next(self.flow.parameters()).device
+
+    @property
+    def sizes_px(self) -> Mapping[str, tuple[int, int]]:
+        """Aspect -> (height, width) of the pictures that it draws."""
+        multiple_px = self.pictures.factor * self.flow.config.patch_size
+        return sizes(self.habits.image_px, multiple_px, any_aspect=self.flow.config.rope)
+
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], size_px: tuple[int, int], options: DrawOptions
+    ) -> Drawn:
+        """B prompts and seeds, (height, width) -> B pictures.
+
+        Raises SizeNotPossible, BatchTooLarge before anything is computed, DrawingFailed, EncodingFailed.
+        """
+        aspect = aspect_of(*size_px, self.sizes_px)
+        guidance = self.habits.guidance if options.guidance is None else options.guidance
+        wants_denoising = self.habits.denoise if options.denoise is None else options.denoise
+        height, width = (side // self.pictures.factor for side in size_px)
+        config = self.flow.config
+        need_bytes = drawing_bytes(self.flow, len(prompts), height, width, guidance, options.settings, wants_denoising)
+        self.memory.check(need_bytes, f"{len(prompts)} pictures of {size_px[0]} x {size_px[1]} px")
+        try:
+            text, cut = self._read(prompts, aspect)
+            text_empty = self._empty_text(aspect) if text is not None and guidance > 0 else None
+            noise = normal(generators(seeds), (config.in_channels, height, width), str(self.device))
+            noise = noise * options.temperature
+            latents = sample(self.flow, noise, text, text_empty, guidance=guidance, settings=options.settings)
+            if wants_denoising:
+                latents = denoise(self.flow, latents, text, self.habits.noise_std)
+            images = self.pictures.decode(latents)
+        except torch.OutOfMemoryError as error:  # others on this device took what was free a moment ago
+            torch.cuda.empty_cache()
+            raise BatchTooLarge(
+                f"the device ran out of memory at {len(prompts)} pictures of {size_px[0]} x {size_px[1]} px, which "
+                f"were predicted to need {need_bytes / 2**30:.2f} GiB: {error}; draw fewer at once"
+            ) from error
+        return Drawn(images, self._notices(cut))
+
+    def log_likelihood(self, images: np.ndarray, prompts: Sequence[str], seeds: Sequence[int]) -> Likelihood:
+        """How likely pictures [B, H, W, 3] uint8 are, given their prompts: of their mean latents, with noise by seed.
+
+        `likelihood.py` says what that is a likelihood of. Raises SizeNotPossible, EncodingFailed.
+        """
+        if not len(images) == len(prompts) == len(seeds):
+            counts = f"{len(images)} images, {len(prompts)} prompts and {len(seeds)} seeds"
+            raise ValueError(f"{counts}; give as many of each")
+        if not prompts:
+            raise ValueError("no images were given; give at least one")
+        aspect = aspect_of(images.shape[1], images.shape[2], self.sizes_px)
+        clean = self.pictures.encode(images).to(self.device)
+        noisy = clean + self.habits.noise_std * normal(generators(seeds), clean.shape[1:], str(self.device))
+        text, _ = self._read(prompts, aspect)
+        with torch.inference_mode():
+            rows = [
+                log_likelihood(self.flow, noisy[row : row + 1], None if text is None else text[row : row + 1])
+                for row in range(len(images))
+            ]
+        return Likelihood(torch.cat([row.nats for row in rows]).cpu(), clean[0].numel())
+
+    def close(self) -> None:
+        """Out of memory, the parts too."""
+        if self.words is not None:
+            self.words.close()
+        self.pictures.close()
+        self._empty.clear()
+
+    def _read(self, prompts: Sequence[str], aspect: str) -> tuple[Tensor | None, tuple[bool, ...]]:
+        if self.words is None:
+            return None, (False,) * len(prompts)
+        encoded = self.words.encode([self._worded(prompt, aspect) for prompt in prompts])
+        return encoded.states.to(self.device), encoded.cut
+
+    def _empty_text(self, aspect: str) -> Tensor:
+        """[1, L, D]."""
+        assert self.words is not None
+        worded = self._worded("", aspect)
+        if worded not in self._empty:
+            self._empty[worded] = self.words.encode([worded]).states.to(self.device)
+        return self._empty[worded]
+
+    def _worded(self, prompt: str, aspect: str) -> str:
+        """The prompt as the flow read prompts in training, the empty one too."""
+        return f"{prompt}\n in a {aspect} aspect ratio.\n" if self.habits.names_aspect else prompt
+
+    def _notices(self, cut: Sequence[bool]) -> tuple[str | None, ...]:
+        if not any(cut) or self.words is None:
+            return (None,) * len(cut)
+        logger.warning("%d of %d prompts were cut to %d tokens", sum(cut), len(cut), self.words.window)
+        notice = f"the prompt is longer than the text window of {self.words.window} tokens: only its beginning was read"
+        return tuple(notice if one else None for one in cut)

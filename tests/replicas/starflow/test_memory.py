@@ -1,0 +1,169 @@
+"""Predictions are held against what tensors are alive at once, counted while the flow runs."""
+
+import weakref
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from replicas.errors import BatchTooLarge
+from replicas.starflow.config import FlowConfig
+from replicas.starflow.denoise import denoise
+from replicas.starflow.memory import (
+    GIB,
+    MemoryLimit,
+    denoising_bytes,
+    drawing_bytes,
+    free_bytes,
+    parameter_count,
+    sampling_bytes,
+    weights_bytes,
+)
+from replicas.starflow.model import StarFlow
+from replicas.starflow.release import read_release
+from replicas.starflow.sampling.sample import sample
+from replicas.starflow.sampling.settings import SamplerSettings
+
+RELEASED_3B = """arguments:
+- img_size: 256
+- txt_size: 128
+- channel_size: 4
+- patch_size: 1
+- channels: 3072
+- blocks: 6
+- layers_per_block: 2 2 2 2 2 24
+- noise_std: 0.3
+- rope: 1
+- sos: 1
+- seq_order: L2R
+- use_softplus: 1
+- cond_top_only: 1
+- use_final_norm: 1
+- vae: stabilityai/sd-vae-ft-ema
+- text: google/flan-t5-xl
+- cfg: 2.5
+- soft_clip: 4
+"""
+
+
+class Peak(TorchDispatchMode):
+    """Bytes of all storages that operations made and that were alive at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        self.now_bytes = self.peak_bytes = 0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    def _gone(self, key: int) -> None:
+        self.now_bytes -= self.alive.pop(key)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key not in self.alive and key not in given:
+                self.alive[key] = storage.nbytes()
+                self.now_bytes += storage.nbytes()
+                self.peak_bytes = max(self.peak_bytes, self.now_bytes)
+                weakref.finalize(storage, self._gone, key)
+        return out
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "wide": {"channels": 256, "norm_type": "rms_norm"},
+    "swiglu": {"use_swiglu": True, "use_post_norm": True},
+    "grouped": {"use_qk_norm": True, "num_kv_heads": 1},
+    "text everywhere": {"cond_top_only": False},
+}
+
+
+def flow_of(**changes: Any) -> StarFlow:
+    options: dict[str, Any] = {
+        "in_channels": 4, "img_size": 16, "patch_size": 1, "channels": 128, "num_blocks": 3,
+        "layers_per_block": (2, 2, 6), "head_dim": 64, "rope": True, "sos": True, "txt_size": 16, "txt_dim": 64,
+        "cond_top_only": True, "use_softplus": True, "use_final_norm": True, "soft_clip": 4.0,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    return StarFlow(FlowConfig.from_constructor({**options, **changes})).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_denoising_takes_what_was_predicted(variant: str, dtype: torch.dtype) -> None:
+    flow = flow_of(**VARIANTS[variant]).to(dtype)
+    with Peak() as peak:
+        denoise(flow, torch.randn(1, 4, 16, 16), torch.randn(1, 16, 64), 0.3)
+    assert 0.95 <= denoising_bytes(flow, 16, 16) / peak.peak_bytes <= 1.25
+
+
+SETTINGS = {
+    "sequential": (2, 2.0, SamplerSettings()),
+    "all at once": (3, 2.0, SamplerSettings(method="jacobi", tolerance=0.5)),
+    "in parts": (2, 0.0, SamplerSettings(method="jacobi", tolerance=0.5, deep_part_tokens=64, shallow_part_tokens=32)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_sampling_takes_what_was_predicted(name: str, dtype: torch.dtype) -> None:
+    rows, guidance, settings = SETTINGS[name]
+    for variant in ("plain", "grouped", "text everywhere") if name != "sequential" else ("plain",):
+        flow = flow_of(**VARIANTS[variant]).to(dtype)
+        noise, text = torch.randn(rows, 4, 16, 16), torch.randn(rows, 16, 64)
+        with Peak() as peak:
+            sample(flow, noise, text, text[:1], guidance=guidance, settings=settings)
+        assert 0.9 <= sampling_bytes(flow, rows, 16, 16, guidance, settings) / peak.peak_bytes <= 1.6
+
+
+def test_drawing_takes_the_larger_of_sampling_and_denoising() -> None:
+    flow, settings = flow_of(), SamplerSettings()
+    one = drawing_bytes(flow, 1, 16, 16, 0.0, settings, True)
+    assert one == denoising_bytes(flow, 16, 16) > drawing_bytes(flow, 1, 16, 16, 0.0, settings, False)
+    many = drawing_bytes(flow, 64, 16, 16, 2.0, settings, True)
+    assert many == sampling_bytes(flow, 64, 16, 16, 2.0, settings) > one
+
+
+def test_released_3b_configuration_has_the_parameters_that_its_layout_gives(tmp_path: Path) -> None:
+    (tmp_path / "3b.yaml").write_text(RELEASED_3B)
+    config = read_release(tmp_path / "3b.yaml").config
+    width, token, text = 3072, 4, 2048
+    norms = 2 * 2 * width
+    attention = width * 3 * width + 3 * width + width * width + width
+    feed_forward = width * 4 * width + 4 * width + 4 * width * width + width
+    block = token * width + width + width * 2 * token + 2 * token + token + width  # in, out, start token, last norm
+    expected = 34 * (norms + attention + feed_forward) + 6 * block + text * width + width
+    assert parameter_count(config) == expected
+    assert 3.8e9 < expected < 3.9e9
+    assert weights_bytes(config, torch.bfloat16) == 2 * expected
+    with torch.device("meta"):
+        flow = StarFlow(config).to(torch.bfloat16)
+    eight = sampling_bytes(flow, 8, 32, 32, 2.5, SamplerSettings())
+    cache = 16 * 24 * (1024 + 128) * 2 * 3072 * 2
+    assert cache < eight < 1.2 * cache
+
+
+def test_batch_that_does_not_fit_is_refused_with_the_need() -> None:
+    limit = MemoryLimit(torch.device("cpu"), limit_gib=2.0, held_bytes=GIB)
+    assert limit.free_bytes == GIB
+    limit.check(int(0.9 * GIB), "a small batch")
+    with pytest.raises(BatchTooLarge, match=r"a large batch would need 1\.100 GiB beside the weights and 1\.000 GiB"):
+        limit.check(GIB, "a large batch")
+    assert MemoryLimit(torch.device("cpu"), limit_gib=0.5, held_bytes=GIB).free_bytes == 0
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    free = free_bytes(torch.device("cpu"))
+    assert free > 0
+    assert MemoryLimit(torch.device("cpu")).free_bytes == pytest.approx(free, rel=0.5)
