@@ -21,6 +21,7 @@ import torch
 from .embedded_flow import EmbeddedFlowTier
 from .errors import ModelNotLoadable, NotLoaded
 from .loading import dtype_of
+from .starflow.embedded_parts import EMBEDDED_SIZE_PX, holds_embedded_flow, load_embedded
 from .starflow.loader import Source, load_pipeline
 from .starflow.presets import built_in, options_of
 from .tier import GenerationRequest, Tier
@@ -75,11 +76,14 @@ class FlowTier(Tier):
             raise ModelNotLoadable(f"memory_gib is {memory_gib!r}; allowed: None or a number above 0")
         for name in (dtype, text_encoder_dtype):
             dtype_of(name)
-        super().__init__(model, presets or (built_in() if model else None))
-        if model is None:
+        old = model is None and not holds_embedded_flow()
+        super().__init__(model, presets or (None if old else built_in()))
+        if old:
             self._embedded = EmbeddedFlowTier(presets=presets)
             self.presets = self._embedded.presets  # where none were given, it has its own
-            self.native_size_px = self._embedded.native_size_px
+        self._source: Source | None = None
+        if model is None:
+            self.native_size_px = EMBEDDED_SIZE_PX
             return
         self._source = Source(
             model, text_encoder, text_encoder_revision, text_encoder_dtype, autoencoder, autoencoder_revision, dtype,
@@ -89,8 +93,8 @@ class FlowTier(Tier):
     @property
     def sizes_px(self) -> Mapping[str, tuple[int, int]]:
         """Aspect (width:height) -> (height, width) of what a loaded tier draws."""
-        if self._embedded is not None:
-            return {"1:1": self._embedded.native_size_px}
+        if self.model is None:
+            return {"1:1": EMBEDDED_SIZE_PX}
         return self._loaded().sizes_px
 
     def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
@@ -103,7 +107,7 @@ class FlowTier(Tier):
         if self._embedded is not None:
             self._embedded.load(device)
             return
-        self._pipeline = load_pipeline(self._source, device)
+        self._pipeline = load_embedded(device) if self._source is None else load_pipeline(self._source, device)
         self.native_size_px = next(iter(self._pipeline.sizes_px.values()))
 
     def warm_up(self) -> None:
@@ -164,5 +168,5 @@ class FlowTier(Tier):
 
     def _loaded(self) -> FlowPipeline:
         if self._pipeline is None:
-            raise NotLoaded(f"flow {self.model!r} is not loaded; call load() first")
+            raise NotLoaded(f"flow {self.model or 'of this tree'!r} is not loaded; call load() first")
         return self._pipeline

@@ -75,8 +75,9 @@ def load_pipeline(source: Source, device: str) -> FlowPipeline:
     held_bytes += pictures.held_bytes
     logger.info("flow of %.2f GiB loaded, %.2f GiB with its parts", flow_bytes / GIB, held_bytes / GIB)
     habits = Habits(
-        image_px=release.image_size_px, noise_std=release.noise_std, guidance=release.guidance, denoise=True
-    )
+        image_px=release.image_size_px, noise_std=release.noise_std, guidance=release.guidance, denoise=True,
+        any_aspect=release.config.rope,  # learned positions are those of one grid
+    )  # fmt: skip
     return FlowPipeline(flow, words, pictures, habits, MemoryLimit(place, source.memory_gib, held_bytes))
 
 

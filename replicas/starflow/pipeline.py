@@ -69,6 +69,7 @@ class Habits:
     noise_std: float  # of the noise that was added to the latents
     guidance: float  # where a preset names none
     denoise: bool  # whether the autoencoder wants latents without noise
+    any_aspect: bool  # whether flow and autoencoder serve other grids than the square one
     names_aspect: bool = False  # prompts end with the picture's aspect ratio (`mix_aspect` in released configurations)
 
 
@@ -98,7 +99,7 @@ class FlowPipeline:
     def sizes_px(self) -> Mapping[str, tuple[int, int]]:
         """Aspect -> (height, width) of the pictures that it draws."""
         multiple_px = self.pictures.factor * self.flow.config.patch_size
-        return sizes(self.habits.image_px, multiple_px, any_aspect=self.flow.config.rope)
+        return sizes(self.habits.image_px, multiple_px, any_aspect=self.habits.any_aspect)
 
     def draw(
         self, prompts: Sequence[str], seeds: Sequence[int], size_px: tuple[int, int], options: DrawOptions

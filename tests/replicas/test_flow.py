@@ -1,4 +1,4 @@
-"""The flow tier with a released checkpoint. `starflow/` tests its parts, `test_embedded_flow.py` this tree's own flow."""
+"""The flow tier with a released checkpoint. `starflow/` tests its parts, `test_embedded_flow.py` that of this tree."""
 
 import logging
 from pathlib import Path

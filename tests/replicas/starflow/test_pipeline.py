@@ -94,7 +94,7 @@ def test_prompt_longer_than_the_window_is_noticed_but_not_logged(
 
 
 def test_flow_trained_with_aspects_in_its_prompts_is_told_the_aspect(pipeline: FlowPipeline) -> None:
-    habits = Habits(image_px=64, noise_std=0.3, guidance=0.0, denoise=False, names_aspect=True)
+    habits = Habits(image_px=64, noise_std=0.3, guidance=0.0, denoise=False, any_aspect=True, names_aspect=True)
     telling = FlowPipeline(pipeline.flow, pipeline.words, pipeline.pictures, habits, pipeline.memory)
     assert telling._worded("a cat", "16:9") == "a cat\n in a 16:9 aspect ratio.\n"
     drawn = telling.draw(["cat"], [1], SIZE_PX, options_of("draft", {}))
