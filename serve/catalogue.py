@@ -18,9 +18,11 @@ from bandit.context import ArmContext, Limits, Weights
 from bandit.errors import UnknownPolicy
 from bandit.features import SCHEMAS, needs_vector
 from bandit.policies import build
+from cluster.nodes import NodeType
 from cluster.resources import ScalingLimits, TierResources
 
 from .catalogue_errors import CatalogueError
+from .catalogue_nodes import LEARNER_PATH, Residents, node_problems
 from .catalogue_report import CrossChecks, problems_of
 from .yaml_source import parse_yaml
 
@@ -244,6 +246,7 @@ class Catalogue(_Section):
     weights: dict[Name, WeightsPreset]
     learning: Learning = Learning()
     journal: JournalPlace = JournalPlace()
+    nodes: tuple[NodeType, ...] = Field(default=(), max_length=64)  # (): one machine, which must hold all of it
     scorer: ScorerEntry
     tiers: tuple[TierEntry, ...] = Field(min_length=1, max_length=64)
 
@@ -272,8 +275,24 @@ class Catalogue(_Section):
             checks.add(
                 ("policy", "options", "features_schema"), f"{schema} needs a sentence encoder: add encoder: {{}}"
             )
+        if self.nodes and len(set(names)) == len(names):
+            for path, words in node_problems(self.nodes, self.residents()):
+                checks.add(path, words)
         checks.refuse()
         return self
+
+    def residents(self) -> tuple[Residents, ...]:
+        """Everything that runs as replicas, with what it takes."""
+        one = ScalingLimits()
+        return (
+            Residents("gateway", ("gateway",), self.gateway.resources, self.gateway.scaling),
+            Residents("learner", LEARNER_PATH, self.learning.resources, one),
+            Residents("scorer", ("scorer",), self.scorer.resources, self.scorer.scaling),
+            *(
+                Residents(tier.name, ("tiers", index), tier.resources, tier.scaling)
+                for index, tier in enumerate(self.tiers)
+            ),
+        )
 
     def arms(self) -> tuple[ArmContext, ...]:
         """Every tier with every preset, in the file's order, with the estimates of the catalogue and no load."""

@@ -23,6 +23,14 @@ _PLAIN_WORDS = {  # pydantic shows the pattern; a person wants the rule
     "device": "cpu, cuda or cuda:N",
     "url": "sqlite:///file.db or postgresql+psycopg://user@host/database",
 }
+_LABEL_FIELDS = frozenset({"labels", "label_selector", "fallback_selectors", "node_selector"})
+_LABEL_KEY = "should be a label's name: [prefix/]name of letters, digits, -, _ and . (at most 63 characters)"
+_LABEL_WORDS = {
+    "labels": "should be a label's value: letters, digits, -, _ and . (at most 63 characters)",
+    "node_selector": "should be a label's value: letters, digits, -, _ and . (at most 63 characters)",
+    "label_selector": "should be a label's value, !value, in(a, b) or !in(a, b)",
+    "fallback_selectors": "should be a label's value, !value, in(a, b) or !in(a, b)",
+}
 
 
 class CrossChecks:
@@ -63,7 +71,7 @@ def _read(details: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[Path,
     path: Path = details["loc"]
     kind = details["type"]
     if path and path[-1] == "[key]":
-        yield path[:-1], "should be a name of a-z, 0-9, _ and - (at most 64 characters)"
+        yield path[:-1], _key_rule(path)
     elif kind == _CROSS_CHECK:
         for inner, words in details["ctx"]["problems"]:
             yield (*path, *inner), words
@@ -80,11 +88,31 @@ def _read(details: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[Path,
         yield path, f"should be a mapping of {', '.join(_keys_at(model, path))}; given {_shown(details['input'])}"
     else:
         key = str(path[-1]) if path else ""
-        plain = _PLAIN_WORDS.get(key) if kind in ("string_pattern_mismatch", "string_type") else None
-        allowed = f"should be {plain}" if plain else details["msg"].replace("Input should", "should", 1)
-        if kind == "string_pattern_mismatch" and "sizes" in path:
-            allowed = "should be WIDTHxHEIGHT in pixels, at most 9999 each, with a small x"
+        allowed = _value_rule(path) if kind in ("string_pattern_mismatch", "string_type") else None
+        if allowed is None:
+            allowed = details["msg"].replace("Input should", "should", 1)
         yield path, allowed if key in _SECRET_KEYS else f"{allowed}; given {_shown(details['input'])}"
+
+
+def _key_rule(path: Path) -> str:
+    if _LABEL_FIELDS.intersection(path):
+        return _LABEL_KEY
+    if "custom" in path:
+        return "should be a resource's name of letters, digits, ., _, / and -"
+    return "should be a name of a-z, 0-9, _ and - (at most 64 characters)"
+
+
+def _value_rule(path: Path) -> str | None:
+    """What a text may be, in words; None: pydantic's will do."""
+    for field in reversed(path[:-1]):
+        if field in _LABEL_WORDS:
+            return _LABEL_WORDS[str(field)]
+    if "sizes" in path:
+        return "should be WIDTHxHEIGHT in pixels, at most 9999 each, with a small x"
+    if path[:1] == ("nodes",) and path[-1] == "name":
+        return "should be a name of a-z, 0-9 and - that begins with a letter (at most 40 characters)"
+    plain = _PLAIN_WORDS.get(str(path[-1])) if path else None
+    return f"should be {plain}" if plain else None
 
 
 def _unknown(key: str, allowed: list[str]) -> str:
