@@ -36,7 +36,7 @@ class FlowBlock(nn.Module):
         self.clip, self.softplus = float(config.soft_clip), config.use_softplus
         self.shift = 0 if config.sos else 1
         self.heads, self.kv_heads = config.heads_of(self.width)
-        self.head_dim = config.head_dim
+        self.head_dim, self.halves = config.head_dim, config.hf_style_rope
         self.proj_in = nn.Linear(config.token_channels, self.width)
         self.proj_out = nn.Linear(self.width, 2 * config.token_channels)
         nn.init.zeros_(self.proj_out.weight)

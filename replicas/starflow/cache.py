@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,9 +22,9 @@ class KeyValueCache:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        shape = (layers, rows, heads, capacity, head_dim)
-        self._keys = torch.empty(shape, device=device, dtype=dtype)
-        self._values = torch.empty(shape, device=device, dtype=dtype)
+        shape = (rows, heads, capacity, head_dim)
+        self._keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(layers)]
+        self._values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(layers)]
         self._lengths = [0] * layers
 
     @property
@@ -32,12 +34,20 @@ class KeyValueCache:
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k, v [B, H, t, D] behind what the layer holds; all of it so far, [B, H, length, D], without a copy."""
-        begin = self._lengths[layer]
-        end = begin + k.shape[2]
-        self._keys[layer, :, :, begin:end] = k
-        self._values[layer, :, :, begin:end] = v
-        self._lengths[layer] = end
-        return self._keys[layer, :, :, :end], self._values[layer, :, :, :end]
+        begin, count = self._lengths[layer], k.shape[2]
+        keys, values = self._keys[layer], self._values[layer]
+        keys.narrow(2, begin, count).copy_(k)
+        values.narrow(2, begin, count).copy_(v)
+        self._lengths[layer] = begin + count
+        return keys.narrow(2, 0, begin + count), values.narrow(2, 0, begin + count)
+
+    def repeat(self, other: KeyValueCache, rows: Sequence[int]) -> None:
+        """Begin as `other`, row i as its row rows[i]: what many rows have read alike is computed once."""
+        length = other.length
+        for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
+            for to, source in zip(mine, theirs, strict=True):
+                to[:, :, :length] = source[list(rows), :, :length]
+        self._lengths = [length] * len(self._lengths)
 
     def forget(self, length: int) -> None:
         """Keep the first `length` tokens; what came behind them will be written anew."""

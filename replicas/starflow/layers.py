@@ -13,6 +13,7 @@ from replicas.kernels.attention import attention
 
 from .cache import KeyValueCache
 from .config import FlowConfig
+from .linear import Linear
 from .positions import Rotation, rotate
 
 
@@ -44,8 +45,8 @@ class Attention(nn.Module):
         inner, kv_inner = self.heads * self.head_dim, self.kv_heads * self.head_dim
         self.sizes = [inner, kv_inner, kv_inner]
         self.norm = _norm(config, width)
-        self.qkv = nn.Linear(width, inner + 2 * kv_inner, bias=config.use_bias)
-        self.proj = nn.Linear(inner, width, bias=config.use_bias)
+        self.qkv = Linear(width, inner + 2 * kv_inner, bias=config.use_bias)
+        self.proj = Linear(inner, width, bias=config.use_bias)
         self.query_norm = RMSNorm(self.head_dim) if config.use_qk_norm else None
         self.key_norm = RMSNorm(self.head_dim) if config.use_qk_norm else None
         self.post_norm = RMSNorm(width) if config.use_post_norm else None
@@ -79,11 +80,11 @@ class MLP(nn.Module):
         self.post_norm = RMSNorm(width) if config.use_post_norm else None
         self.gated = config.use_swiglu
         if self.gated:
-            self.gate_proj = nn.Linear(width, inner, bias=bias)
-            self.up_proj = nn.Linear(width, inner, bias=bias)
-            self.down_proj = nn.Linear(inner, width, bias=bias)
+            self.gate_proj = Linear(width, inner, bias=bias)
+            self.up_proj = Linear(width, inner, bias=bias)
+            self.down_proj = Linear(inner, width, bias=bias)
         else:
-            self.main = nn.Sequential(nn.Linear(width, inner, bias=bias), nn.GELU(), nn.Linear(inner, width, bias=bias))
+            self.main = nn.Sequential(Linear(width, inner, bias=bias), nn.GELU(), Linear(inner, width, bias=bias))
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, width]
         x = self.norm(x)

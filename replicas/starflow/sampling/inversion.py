@@ -8,67 +8,47 @@ from torch import Tensor
 from replicas.starflow.block import FlowBlock
 from replicas.starflow.cache import KeyValueCache
 from replicas.starflow.guidance import guided
-from replicas.starflow.positions import Rotation
+
+from .transformer import Transformer
 
 
 class Inversion:
-    """Means and scales of `block`'s tokens, part by part, in its own reading order.
+    """Means and scales of a block's tokens, part by part, in its own reading order.
 
     With guidance above 0 the transformer sees 2 B rows: those with the text and, below, those with the empty text.
 
     Args:
-        tokens: T of the picture.
+        transformer: of the block's layers; another one may be given for a single prediction.
         rows: B.
+        tokens: T of the picture.
         text: [B, L, D] of a block that reads text.
         text_empty: [B, L, D], or [1, L, D] for all; only with guidance above 0.
-        by: rotations of text and tokens, None with learned positions.
     """
 
     def __init__(
         self,
         block: FlowBlock,
+        transformer: Transformer,
         rows: int,
         tokens: int,
         text: Tensor | None,
         text_empty: Tensor | None,
-        by: Rotation | None,
         guidance: float,
-        temperature: float,
     ) -> None:
-        self.block, self.by = block, by
-        self.guidance, self.temperature = guidance, temperature
-        self.rows = rows * 2 if guidance > 0 else rows
+        self.block, self.transformer, self.guidance = block, transformer, guidance
         self.text_tokens = 0 if text is None else text.shape[1]
         self.inputs = tokens - block.shift
-        self.cache = KeyValueCache(
-            len(block.attn_blocks),
-            self.rows,
-            block.kv_heads,
-            self.text_tokens + self.inputs,
-            block.head_dim,
-            device=block.proj_in.weight.device,
-            dtype=block.dtype,
-        )
+        rows = 2 * rows if guidance > 0 else rows
+        self.cache = self._room(rows, self.text_tokens + self.inputs)
         if text is not None:
-            self._read(text if text_empty is None else torch.cat([text, text_empty.expand_as(text)]))
+            self._read(text, text_empty)
 
-    def _read(self, text: Tensor) -> None:
-        by = None if self.by is None else self.by.part(0, self.text_tokens)
-        self.block.run(self.block.read_text(text), by, self.cache, self.temperature)
-
-    @property
-    def read(self) -> int:
-        """Inputs that the cache holds."""
-        return self.cache.length - self.text_tokens
-
-    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, inputs: Tensor, transformer: Transformer | None = None) -> tuple[Tensor, Tensor]:
         """Read the next inputs [B, t, C]: guided mean and scale [B, t, C] of the tokens that they predict."""
-        begin, count = self.cache.length, inputs.shape[1]
+        hidden = self.block.enter(inputs, self.cache.length - self.text_tokens)
         if self.guidance > 0:
-            inputs = torch.cat([inputs, inputs])
-        by = None if self.by is None else self.by.part(begin, begin + count)
-        hidden = self.block.run(self.block.enter(inputs, self.read), by, self.cache, self.temperature)
-        mean, scale = self.block.affine(hidden)
+            hidden = torch.cat([hidden, hidden])
+        mean, scale = self.block.affine((transformer or self.transformer).run(hidden, self.cache))
         if self.guidance > 0:
             (mean, mean_empty), (scale, scale_empty) = mean.chunk(2), scale.chunk(2)
             return guided(mean, scale, mean_empty, scale_empty, self.guidance)
@@ -77,3 +57,22 @@ class Inversion:
     def forget(self, count: int) -> None:
         """Keep the first `count` inputs and the text."""
         self.cache.forget(self.text_tokens + count)
+
+    def _read(self, text: Tensor, text_empty: Tensor | None) -> None:
+        """Into the cache; a single row of empty text is read once, however many rows it serves."""
+        rows = len(text)
+        together = text if text_empty is None else torch.cat([text, text_empty])
+        hidden = self.block.read_text(together)
+        if len(together) in (rows, 2 * rows):
+            self.transformer.run(hidden, self.cache)
+            return
+        once = self._room(rows + 1, self.text_tokens)
+        self.transformer.run(hidden, once)
+        self.cache.repeat(once, [*range(rows), *[rows] * rows])
+
+    def _room(self, rows: int, capacity: int) -> KeyValueCache:
+        block = self.block
+        return KeyValueCache(
+            len(block.attn_blocks), rows, block.kv_heads, capacity, block.head_dim,
+            device=block.proj_in.weight.device, dtype=block.dtype,
+        )  # fmt: skip

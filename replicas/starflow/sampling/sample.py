@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from replicas.errors import DrawingFailed
 from replicas.starflow.block import FlowBlock
+from replicas.starflow.linear import Multiply, halved, halving_is_faster, packed
 from replicas.starflow.model import StarFlow
+from replicas.starflow.positions import Rotation
 
 from .inversion import Inversion
-from .jacobi import jacobi
+from .jacobi import Precision, jacobi
 from .sequential import sequential
 from .settings import SamplerSettings
+from .transformer import Transformer
+
+_ROUGH_ROWS = 64  # with fewer, reading weights takes the time, and copying them to bfloat16 reads them as well
 
 
 def sample(
@@ -72,23 +78,46 @@ def _invert(
             continue
         deep = index == deepest
         weight = guidance if block.conditioned and (deep or not settings.guide_deep_only) else 0.0
-        inversion = Inversion(
+        one = _Block(
             block,
-            *tokens.shape[:2],
+            flow.rotation(index, height, width, text_tokens),
             text if block.conditioned else None,
             text_empty if weight > 0 else None,
-            flow.rotation(index, height, width, text_tokens),
             weight,
-            settings.attention_temperature,
+            deep,
         )
-        z = block.turn(tokens)
-        if settings.method == "sequential":
-            x = sequential(inversion, z, check)
-        else:
-            part_tokens = settings.part_tokens(deep, inversion.inputs)
-            x = jacobi(inversion, z, part_tokens, settings.tolerance, check)
-        tokens = block.turn(x)
+        tokens = block.turn(_invert_block(one, block.turn(tokens), settings, check))
     return flow.from_tokens(tokens, height, width)
+
+
+class _Block(NamedTuple):
+    block: FlowBlock
+    by: Rotation | None
+    text: Tensor | None
+    text_empty: Tensor | None
+    guidance: float
+    deep: bool
+
+
+def _invert_block(one: _Block, z: Tensor, settings: SamplerSettings, check: Callable[[], None]) -> Tensor:
+    """Caches and copies of weights live as long as this call, so never those of two blocks at a time."""
+    rows, tokens, _ = z.shape
+    block, temperature = one.block, settings.attention_temperature
+    seen = 2 * rows if one.guidance > 0 else rows
+
+    def ready(multiply: Callable[[nn.Linear], Multiply]) -> Transformer:
+        return Transformer(block, one.by, multiply, temperature)
+
+    def inversion(transformer: Transformer) -> Inversion:
+        return Inversion(block, transformer, rows, tokens, one.text, one.text_empty, one.guidance)
+
+    if settings.method == "sequential":
+        return sequential(inversion(ready(lambda linear: packed(linear, seen))), z, check)
+    part_tokens = settings.part_tokens(one.deep, tokens)
+    rough = None
+    if settings.rough_first and block.dtype == torch.float32 and seen * part_tokens >= _ROUGH_ROWS:
+        rough = ready(halved) if halving_is_faster(z.device) else None
+    return jacobi(inversion(ready(lambda linear: linear)), z, part_tokens, Precision(settings.tolerance, rough), check)
 
 
 def _check_guidance(flow: StarFlow, text: Tensor | None, text_empty: Tensor | None, guidance: float) -> None:

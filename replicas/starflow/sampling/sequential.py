@@ -10,13 +10,14 @@ from .inversion import Inversion
 
 
 def sequential(inversion: Inversion, z: Tensor, check: Callable[[], None]) -> Tensor:
-    """Noise z [B, T, C] of a block, in its reading order, to its data likewise; `check` may raise between tokens."""
+    """Noise z [B, T, C] of a block, in its reading order, to its data likewise; `check` is called each token."""
     x = z.clone()
-    shift = inversion.block.shift
+    block = inversion.block
     for index in range(inversion.inputs):
         check()
-        before = x[:, index : index + 1] if shift else inversion.block.inputs(x[:, : index + 1])[:, index:]
-        mean, scale = inversion.predict(before)
-        at = slice(index + shift, index + shift + 1)
+        before = index - 1 + block.shift  # the token that is read; the start token stands before the first
+        read = block.inputs(x[:, :1]) if before < 0 else x[:, before : before + 1]
+        mean, scale = inversion.predict(read)
+        at = slice(index + block.shift, index + block.shift + 1)
         x[:, at] = z[:, at] * scale + mean
     return x

@@ -17,8 +17,9 @@ class SamplerSettings:
     Args:
         method: "sequential" reads token after token, exactly; "jacobi" takes all tokens of a part at once and iterates
             until nothing changes any more (Zhai et al. 2024, arXiv 2412.06329; in parts: arXiv 2505.12849).
-        tolerance: a part is done when its last iteration changed it by at most this, ‖new − old‖ / ‖new‖, item by
-            item of the batch; 0 iterates to the exact result.
+        tolerance: a part is done when its relative error, as its last changes tell, is at most this, item by item of
+            the batch; 0 iterates until nothing changes, or as often as the part has tokens, which is exact.
+        rough_first: let Jacobi's first iterations be in bfloat16, where the device is faster at it.
         deep_part_tokens: tokens that the deep block iterates at a time; None: all.
         shallow_part_tokens: the same for the other blocks.
         attention_temperature: divides the attention scores; 1 is what the flow was trained with.
@@ -27,6 +28,7 @@ class SamplerSettings:
 
     method: Literal["sequential", "jacobi"] = "sequential"
     tolerance: float = 1e-6
+    rough_first: bool = True
     deep_part_tokens: int | None = None
     shallow_part_tokens: int | None = None
     attention_temperature: float = 1.0
@@ -37,9 +39,12 @@ class SamplerSettings:
             raise ValueError(f"method is {self.method!r}; allowed: {', '.join(METHODS)}")
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             raise ValueError(f"tolerance is {self.tolerance!r}; allowed: a number of at least 0")
+        for name in ("rough_first", "guide_deep_only"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: True, False")
         for name in ("deep_part_tokens", "shallow_part_tokens"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"{name} is {value!r}; allowed: None or a whole number of at least 1")
         if not (math.isfinite(self.attention_temperature) and self.attention_temperature > 0):
             raise ValueError(f"attention_temperature is {self.attention_temperature!r}; allowed: a number above 0")
