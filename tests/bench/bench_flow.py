@@ -24,7 +24,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ RELEASED_SEQUENTIAL = "released sequential"
 THRESHOLD = 1e-3  # of the released code's own examples; its stopping rule is a mean square, so errors of 2e-2 pass it
 AS_EXACT = 1e-6  # the threshold at which its relative error is 1e-3
 RELEASED_JACOBI = ((16, THRESHOLD), (64, THRESHOLD), (256, THRESHOLD), (256, AS_EXACT))  # tokens of a block, threshold
+FLOAT32_ALONE = {"standard, float32 alone": replace(PRESETS["standard"], rough_first=False)}
 OURS_EXACT = "ours exact"
 OURS_FORWARD = "ours forward"
 Call = Callable[[], Tensor]
@@ -235,6 +236,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of weights, noise and text")
     parser.add_argument("--settings", nargs="*", default=[], help="more samplers of ours: method=jacobi,tolerance=1e-4")
     options = parser.parse_args()
+    if options.repeats < 2:
+        parser.error(f"--repeats {options.repeats}: percentiles need at least 2")
     torch.set_num_threads(options.threads)
     more = settings_from(options.settings)
     if subprocess.run([sys.executable, "-m", "pytest", "-q", str(ROOT / TEST)], cwd=ROOT, check=False).returncode:
@@ -249,7 +252,7 @@ def main() -> int:
     print(f"{'; '.join(stamp)}; load {os.getloadavg()[0]:.1f}")
     if options.released is None:
         print("no --released: ours alone is measured, errors are against our own sequential result")
-    measured = take_turns(contenders(flows, {**PRESETS, **more}), options.repeats)
+    measured = take_turns(contenders(flows, {**PRESETS, **FLOAT32_ALONE, **more}), options.repeats)
     print(f"load {os.getloadavg()[0]:.1f} at the end; {shape}")
     new = not options.path.exists()
     found = list(rows(measured, shape))
