@@ -86,11 +86,8 @@ class ScalingContext:
 
     def __post_init__(self) -> None:
         _check_finite(self, least=-_LARGEST, only=("now_s",))
-        _check_finite(
-            self,
-            least=0.0,
-            only=("replicas", "running", "forecast_per_s", "service_s", "waiting", "ongoing", "capacity"),
-        )
+        figures = ("replicas", "running", "forecast_per_s", "service_s", "waiting", "ongoing")
+        _check_finite(self, least=0.0, only=figures if self.capacity is None else (*figures, "capacity"))
         if not 1 <= self.batch <= _MOST_BATCH:
             raise ImpossibleContext(f"batch is {self.batch!r}; it must be from 1 to {_MOST_BATCH}")
 
@@ -185,5 +182,5 @@ def _since(since_s: float | None, now_s: float) -> float:
 def _check_finite(values: object, least: float, only: tuple[str, ...] | None = None) -> None:
     for name in only or tuple(values.__dataclass_fields__):  # type: ignore[attr-defined]
         value = getattr(values, name)
-        if value is not None and not least <= value <= _LARGEST:  # false for NaN too
+        if not least <= value <= _LARGEST:  # false for NaN too
             raise ImpossibleContext(f"{name} is {value!r}; it must be finite and {least:g} or more")
