@@ -55,7 +55,7 @@ class SamplerSettings:
 
 
 PRESETS: Mapping[str, SamplerSettings] = {
-    "draft": SamplerSettings(method="jacobi", tolerance=3e-2),
-    "standard": SamplerSettings(method="jacobi", tolerance=1e-3),
+    "draft": SamplerSettings(method="jacobi", tolerance=2e-2),
+    "standard": SamplerSettings(method="jacobi", tolerance=5e-4),
     "exact": SamplerSettings(method="sequential"),
 }

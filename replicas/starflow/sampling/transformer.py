@@ -25,7 +25,7 @@ class Transformer:
 
     Args:
         by: rotations of text and tokens; None with learned positions.
-        multiply: makes of a layer's matrix what multiplies with it.
+        multiply: makes of a layer's matrix what multiplies with it; products may be of a smaller type than the block.
         temperature: divides the attention scores.
     """
 
@@ -89,7 +89,7 @@ class _Layer:
         """Add attention, then feed-forward, to x [R, t, width]."""
         part = self._attention
         rows, count, _ = x.shape
-        heads = self._qkv(part.norm(x)).view(rows, count, self._all, self._head_dim)
+        heads = self._qkv(part.norm(x)).to(x.dtype).view(rows, count, self._all, self._head_dim)
         if part.query_norm is not None and part.key_norm is not None:
             heads[:, :, : self._heads] = part.query_norm(heads[:, :, : self._heads])
             heads[:, :, self._heads : self._turned] = part.key_norm(heads[:, :, self._heads : self._turned])
