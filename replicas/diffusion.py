@@ -110,7 +110,9 @@ def load_autoencoder(folder: Path, dtype: torch.dtype) -> nn.Module:
         kind = json.loads((folder / "config.json").read_text("utf-8")).get("_class_name")
         if kind != "AutoencoderKL":
             raise ModelNotLoadable(f"model folder {folder} holds a {kind}; the allowed autoencoder is AutoencoderKL")
-        model, report = AutoencoderKL.from_pretrained(folder, dtype=dtype, output_loading_info=True, **only_local)
+        model, report = AutoencoderKL.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, low_cpu_mem_usage=False, **only_local
+        )  # True needs accelerate, without which it warns and does the same
     except ModelNotLoadable:
         raise
     except Exception as error:

@@ -64,7 +64,8 @@ class EmbeddedPictures:
                 f"images are {images.dtype} of shape {images.shape}; the embedded autoencoder takes uint8 "
                 f"[B, {EMBEDDED_SIZE_PX[0]}, {EMBEDDED_SIZE_PX[1]}, 3]"
             )
-        return to_grid(self._autoencoder.encode(to_unit_range(images).to(self._autoencoder.position.device)))
+        pixels = to_unit_range(np.require(images, requirements="W"))  # torch warns of arrays that it could not write to
+        return to_grid(self._autoencoder.encode(pixels.to(self._autoencoder.position.device)))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> np.ndarray:

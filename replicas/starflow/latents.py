@@ -134,4 +134,4 @@ class Pixels:
 def _checked(images: np.ndarray) -> np.ndarray:
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}; give uint8 of shape [B, H, W, 3]")
-    return images
+    return np.require(images, requirements="W")  # torch warns of arrays that it could not write to

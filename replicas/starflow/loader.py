@@ -17,7 +17,7 @@ from replicas.loading import dtype_of
 
 from .checkpoint import load_flow
 from .latents import ImageAutoencoder, Pixels
-from .memory import GIB, MemoryLimit, free_bytes, parameter_count
+from .memory import GIB, Footprint, MemoryLimit, free_bytes
 from .pipeline import FlowPipeline, Habits
 from .release import Release, read_release
 from .text import TextEncoder, width_of
@@ -127,8 +127,8 @@ def _check_pictures(release: Release, pictures: ImageAutoencoder | Pixels, sourc
 
 
 def _announce(release: Release, dtype: torch.dtype, device: torch.device, memory_gib: float | None) -> None:
-    count = parameter_count(release.config)
-    need = count * dtype.itemsize
+    footprint = Footprint(release.config, dtype, device.type)
+    count, need = footprint.parameters, footprint.weights_bytes
     logger.info("flow of %d parameters: %.2f GiB as %s", count, need / GIB, str(dtype).removeprefix("torch."))
     free = free_bytes(device) if memory_gib is None else int(memory_gib * GIB)
     if need > free:

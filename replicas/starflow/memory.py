@@ -1,131 +1,162 @@
 """How much memory a flow takes: its weights, known before they are read, and the peak of drawing a batch.
 
+    footprint = Footprint(config, torch.bfloat16, "cuda")
+    footprint.weights_bytes, footprint.drawing_bytes(8, 32, 32, guidance=2.5, settings=PRESETS["draft"], denoise=True)
+
 The predictions count tensors that must exist at the same time and leave out what allocators round up; `MemoryLimit`
 adds a share for that when it compares them with what there is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from replicas.errors import BatchTooLarge
 from replicas.kernels.attention_reference import ROWS
 
-from .block import FlowBlock
 from .config import FlowConfig
+from .linear import halving_is_faster
 from .model import StarFlow
 from .sampling.settings import SamplerSettings
 
 GIB = 2**30
 _ROUNDED_UP = 1.1  # what allocators hold beside what was asked for
 _SCORE_COPIES = 3  # of a part's attention scores in the reference: scores, mask, softmax
+_LATENT_COPIES = 8  # noise, what is known, what is new, mean, scale, in the picture's order and the block's
 
 
-def parameter_count(config: FlowConfig) -> int:
-    """Numbers in a flow of this configuration, built on the meta device: takes no memory."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in StarFlow(config).parameters())
+class _Block(NamedTuple):
+    """What a block's memory depends on."""
+
+    deep: bool
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    text_tokens: int
 
 
-def weights_bytes(config: FlowConfig, dtype: torch.dtype) -> int:
-    """Bytes of the weights in `dtype`."""
-    return parameter_count(config) * dtype.itemsize
+@dataclass(frozen=True)
+class Footprint:
+    """Of a flow with weights in `dtype` on "cpu" or "cuda". Sizes are in latent pixels, everything else in bytes."""
 
+    config: FlowConfig
+    dtype: torch.dtype
+    device: str = "cpu"
 
-def drawing_bytes(
-    flow: StarFlow,
-    rows: int,
-    height: int,
-    width: int,
-    guidance: float,
-    settings: SamplerSettings,
-    denoise: bool,
-) -> int:
-    """Peak of drawing `rows` pictures of height × width latent pixels, beside the weights."""
-    sampling = sampling_bytes(flow, rows, height, width, guidance, settings)
-    return max(sampling, denoising_bytes(flow, height, width) if denoise else 0)
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers the flow is made of; it is built on the meta device, which takes no memory."""
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in StarFlow(self.config).parameters())
 
+    @property
+    def weights_bytes(self) -> int:
+        """Of the weights."""
+        return self.parameters * self.dtype.itemsize
 
-def sampling_bytes(
-    flow: StarFlow, rows: int, height: int, width: int, guidance: float, settings: SamplerSettings
-) -> int:
-    """Peak of `sample`: the largest block's cache, with what one part of it computes, and the latents themselves."""
-    config = flow.config
-    tokens = height * width // config.patch_size**2
-    largest = 0
-    for index, block in enumerate(flow.blocks):
-        if not isinstance(block, FlowBlock):
-            continue
-        deep = index == config.num_blocks - 1
-        text_tokens = config.txt_size if block.conditioned else 0
-        guided = guidance > 0 and block.conditioned and (deep or not settings.guide_deep_only)
-        block_rows = 2 * rows if guided else rows
-        part = 1 if settings.method == "sequential" else settings.part_tokens(deep, tokens)
-        capacity = text_tokens + tokens
-        item = block.dtype.itemsize
-        cache = len(block.attn_blocks) * capacity * 2 * block.kv_heads * block.head_dim * item
-        part = max(part, text_tokens)
-        working = part * _working_bytes(config, block)
-        if _uses_reference(flow):
-            working += _SCORE_COPIES * block.heads * min(part, ROWS) * capacity * max(4, item)
-            if item < 4:  # the reference computes in float32
-                working += 4 * (part * block.heads + 2 * capacity * block.kv_heads) * block.head_dim
-        largest = max(largest, block_rows * (cache + working))
-    latents = 6 * rows * tokens * config.token_channels * max(4, next(flow.parameters()).dtype.itemsize)
-    return largest + latents
+    def drawing_bytes(
+        self, rows: int, height: int, width: int, *, guidance: float, settings: SamplerSettings, denoise: bool
+    ) -> int:
+        """Peak of drawing `rows` pictures, beside the weights."""
+        sampling = self.sampling_bytes(rows, height, width, guidance=guidance, settings=settings)
+        return max(sampling, self.denoising_bytes(height, width) if denoise else 0)
 
+    def sampling_bytes(self, rows: int, height: int, width: int, *, guidance: float, settings: SamplerSettings) -> int:
+        """Peak of `sample`: of the most expensive block its cache, what one part computes, copies of its weights."""
+        tokens = height * width // self.config.patch_size**2
+        largest = 0
+        for block in self._blocks():
+            guided = guidance > 0 and block.text_tokens > 0 and (block.deep or not settings.guide_deep_only)
+            seen = 2 * rows if guided else rows
+            sequential = settings.method == "sequential"
+            part = max(1 if sequential else settings.part_tokens(block.deep, tokens), block.text_tokens)
+            capacity = block.text_tokens + tokens
+            cache = block.layers * capacity * 2 * block.kv_heads * self.config.head_dim * self._item
+            working = part * self._working(block)
+            if self._reference:
+                working += _SCORE_COPIES * block.heads * min(part, ROWS) * capacity * self._wide
+                if self._item < self._wide:  # the reference computes in float32: queries and all keys and values
+                    working += self._wide * (part * block.heads + 2 * capacity * block.kv_heads) * self.config.head_dim
+            largest = max(largest, seen * (cache + working) + self._copies(block, settings))
+        return largest + _LATENT_COPIES * rows * tokens * self.config.token_channels * self._wide
 
-def denoising_bytes(flow: StarFlow, height: int, width: int) -> int:
-    """Peak of `denoise`, which takes one item at a time: what all layers keep for the backward pass."""
-    config = flow.config
-    tokens = height * width // config.patch_size**2
-    total, largest = 0, 0
-    for block in flow.blocks:
-        if not isinstance(block, FlowBlock):
-            continue
-        length = tokens + (config.txt_size if block.conditioned else 0)
-        reference = _uses_reference(flow)
-        saved = length * _saved_bytes(config, block, reference)
-        if reference:
-            # Softmax of each part's rows against the keys up to its end: half of all keys and half a part more.
-            saved += block.heads * length * (length + ROWS) // 2 * max(4, block.dtype.itemsize)
-        total += len(block.attn_blocks) * saved
-        largest = max(largest, length * _working_bytes(config, block))
-    return total + 2 * largest  # going back holds values and their gradients
+    def denoising_bytes(self, height: int, width: int) -> int:
+        """Peak of `denoise`, which takes one item at a time: what all layers keep for the backward pass."""
+        tokens = height * width // self.config.patch_size**2
+        total, working = 0, 0
+        for block in self._blocks():
+            length = tokens + block.text_tokens
+            saved = length * self._saved(block)
+            if self._reference:
+                # Softmax of each part's rows against the keys up to its end: half of all keys and half a part more.
+                saved += block.heads * length * (length + ROWS) // 2 * self._wide
+            total += block.layers * saved
+            working = max(working, length * self._working(block))
+        return total + 2 * working  # going back holds values and their gradients
 
+    @property
+    def _item(self) -> int:
+        return self.dtype.itemsize
 
-def _working_bytes(config: FlowConfig, block: FlowBlock) -> int:
-    """Of a token within a layer: what came in, its norm; queries, keys, values plain and turned; inside of the MLP."""
-    item = block.dtype.itemsize
-    inner, kv_inner = block.heads * block.head_dim, block.kv_heads * block.head_dim
-    attention = (3 * inner + 4 * kv_inner) * max(4, item)
-    feed_forward = (3 if config.use_swiglu else 2) * 4 * block.width * item
-    return 2 * block.width * item + max(attention, feed_forward)
+    @property
+    def _wide(self) -> int:
+        """Bytes of a number where half types are too coarse."""
+        return max(4, self._item)
 
+    @property
+    def _reference(self) -> bool:
+        """Whether attention is the reference, which writes its scores to memory; the kernels of a GPU do not."""
+        return self.device == "cpu"
 
-def _saved_bytes(config: FlowConfig, block: FlowBlock, reference: bool) -> int:
-    """Of a token in a layer, for its backward pass. RMSNorm and the reference attention compute in float32."""
-    item = block.dtype.itemsize
-    wide = max(4, item)
-    inner, kv_inner = block.heads * block.head_dim, block.kv_heads * block.head_dim
-    norms = 2 * block.width * (item if config.norm_type == "layer_norm" else wide)
-    if config.use_post_norm:
-        norms += 2 * block.width * wide
-    if config.use_qk_norm:
-        norms += (inner + kv_inner) * wide
-    if reference and item < wide:
-        attention = (inner + 2 * kv_inner) * wide
-    else:  # queries and keys turned, and values as a view that holds the three as they came; the kernel: its result too
-        attention = (2 * inner + 3 * kv_inner + (0 if reference else inner)) * item
-    return norms + attention + (12 if config.use_swiglu else 4) * block.width * item
+    def _blocks(self) -> Iterator[_Block]:
+        for index, layers in enumerate(self.config.layers_per_block):
+            deep = index == self.config.num_blocks - 1
+            width = self.config.deep_channels if deep else self.config.channels
+            text_tokens = self.config.txt_size if self.config.reads_text(index) else 0
+            if layers:
+                yield _Block(deep, layers, width, *self.config.heads_of(width), text_tokens)
 
+    def _inner(self, block: _Block) -> tuple[int, int]:
+        return block.heads * self.config.head_dim, block.kv_heads * self.config.head_dim
 
-def _uses_reference(flow: StarFlow) -> bool:
-    """Whether attention is the reference, which writes its scores to memory; the kernels of a GPU do not."""
-    return next(flow.parameters()).device.type == "cpu"
+    def _working(self, block: _Block) -> int:
+        """Of a token within a layer: what came in twice, and either queries, keys, values and what attention makes of
+        them, or the inside of the MLP."""
+        inner, kv_inner = self._inner(block)
+        attention = (3 * inner + 2 * kv_inner) * self._item
+        feed_forward = (block.width + (3 if self.config.use_swiglu else 2) * 4 * block.width) * self._item
+        return 2 * block.width * self._item + max(attention, feed_forward)
+
+    def _saved(self, block: _Block) -> int:
+        """Of a token in a layer, for its backward pass. RMSNorm and the reference attention compute in float32."""
+        inner, kv_inner = self._inner(block)
+        norms = 2 * block.width * (self._item if self.config.norm_type == "layer_norm" else self._wide)
+        if self.config.use_post_norm:
+            norms += 2 * block.width * self._wide
+        if self.config.use_qk_norm:
+            norms += (inner + kv_inner) * self._wide
+        if self._reference and self._item < self._wide:
+            attention = (inner + 2 * kv_inner) * self._wide
+        else:  # queries and keys turned, values as a view that holds the three as they came; the kernel: its result too
+            attention = (2 * inner + 3 * kv_inner + (0 if self._reference else inner)) * self._item
+        return norms + attention + (12 if self.config.use_swiglu else 4) * block.width * self._item
+
+    def _copies(self, block: _Block, settings: SamplerSettings) -> int:
+        """Of the block's matrices that a sampler makes: packed for few rows, or in bfloat16 for rough iterations."""
+        inner, kv_inner = self._inner(block)
+        feed_forward = (3 if self.config.use_swiglu else 2) * 4 * block.width**2
+        matrices = block.layers * (block.width * (2 * inner + 2 * kv_inner) + feed_forward)
+        if settings.method == "sequential":
+            return matrices * self._item if self.device == "cpu" else 0
+        rough = settings.rough_first and self.dtype == torch.float32 and halving_is_faster(torch.device(self.device))
+        return matrices * 2 if rough else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +189,19 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free = _available_in_machine()
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file():  # a container's own limit
-        allowed = limit.read_text().strip()
-        if allowed != "max":
-            free = min(free, max(0, int(allowed) - int(used.read_text()) + _reclaimable()))
+    free = _field(Path("/proc/meminfo"), "MemAvailable:") * 1024
+    container = Path("/sys/fs/cgroup")
+    limit, used, parts = (container / name for name in ("memory.max", "memory.current", "memory.stat"))
+    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
+        # What a container holds of files it gives up when it needs the room.
+        held = int(used.read_text()) - _field(parts, "inactive_file")
+        free = min(free, max(0, int(limit.read_text()) - held))
     return free
 
 
-def _reclaimable() -> int:
-    """Bytes of files that a container holds in memory and gives up when it needs the room."""
-    for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines():
-        if line.startswith("inactive_file "):
-            return int(line.split()[1])
-    return 0
-
-
-def _available_in_machine() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo has no MemAvailable; Linux 3.14 or later is needed")
+def _field(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if words and words[0] == name:
+            return int(words[1])
+    raise OSError(f"{path} has no line {name}; Linux 3.14 or later is needed")

@@ -21,7 +21,7 @@ from replicas.seeds import generators, normal
 from .aspect import aspect_of, sizes
 from .denoise import denoise
 from .likelihood import Likelihood, log_likelihood
-from .memory import MemoryLimit, drawing_bytes
+from .memory import Footprint, MemoryLimit
 from .model import StarFlow
 from .presets import DrawOptions
 from .sampling.sample import sample
@@ -88,6 +88,7 @@ class FlowPipeline:
         self, flow: StarFlow, words: Words | None, pictures: Pictures, habits: Habits, memory: MemoryLimit
     ) -> None:
         self.flow, self.words, self.pictures, self.habits, self.memory = flow, words, pictures, habits, memory
+        self._footprint = Footprint(flow.config, next(flow.parameters()).dtype, self.device.type)
         self._empty: dict[str, Tensor] = {}  # states of the empty prompt, by its wording
 
     @property
@@ -113,7 +114,9 @@ class FlowPipeline:
         wants_denoising = self.habits.denoise if options.denoise is None else options.denoise
         height, width = (side // self.pictures.factor for side in size_px)
         config = self.flow.config
-        need_bytes = drawing_bytes(self.flow, len(prompts), height, width, guidance, options.settings, wants_denoising)
+        need_bytes = self._footprint.drawing_bytes(
+            len(prompts), height, width, guidance=guidance, settings=options.settings, denoise=wants_denoising
+        )
         self.memory.check(need_bytes, f"{len(prompts)} pictures of {size_px[0]} x {size_px[1]} px")
         try:
             text, cut = self._read(prompts, aspect)

@@ -61,6 +61,14 @@ def test_image_is_the_same_bits_alone_and_in_a_batch(autoencoder: ImageAutoencod
     assert (autoencoder.decode(latents[1:2]) == autoencoder.decode(latents)[1:2]).all()
 
 
+def test_images_that_cannot_be_written_to_are_read_without_a_warning(
+    autoencoder: ImageAutoencoder, images: np.ndarray
+) -> None:
+    frozen = images.copy()
+    frozen.setflags(write=False)  # as arrays that come from another process are
+    assert torch.equal(autoencoder.encode(frozen), autoencoder.encode(images))
+
+
 def test_no_image_is_no_latent_and_back(autoencoder: ImageAutoencoder) -> None:
     latents = autoencoder.encode(np.zeros((0, 16, 24, 3), np.uint8))
     assert latents.shape == (0, 4, 2, 3)
