@@ -82,7 +82,9 @@ class NodeType(Value):
 
     def ray_resources(self) -> dict[str, int]:
         """What Ray hands out on a node of this type. Memory in bytes."""
-        given = {"CPU": 0 if self.head else self.num_cpus}
+        if self.head:
+            return {"CPU": 0}
+        given = {"CPU": self.num_cpus}
         if self.num_gpus:
             given["GPU"] = self.num_gpus
         if self.memory_gib is not None:

@@ -9,6 +9,8 @@ that name file, line and key. What a value stands for is said in `catalogue.yaml
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -138,8 +140,8 @@ class JournalPlace(_Section):
     )
 
 
-class _Model(_Section):
-    """What a tier and the scorer share: a class, its weights, and what it runs on."""
+class ModelSource(_Section):
+    """What a replica of a tier or of the scorer is built from: a class, its weights, a device."""
 
     class_path: ImportPath = Field(alias="class")
     model: Annotated[str, Field(min_length=1, max_length=1000)] | None = None  # None: the weights in this tree
@@ -148,6 +150,20 @@ class _Model(_Section):
     options: dict[str, Any] = Field(default_factory=dict)  # further keyword options of the class
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$")] = "cpu"
     threads: Threads | None = 1  # CPU threads a replica; None: as many as the library likes
+
+    def class_options(self) -> dict[str, Any]:
+        """Keyword arguments of the class, without what is absent."""
+        given = {"model": self.model, "revision": self.revision, "dtype": self.dtype}
+        return {name: value for name, value in given.items() if value is not None} | self.options
+
+    def load_arguments(self) -> dict[str, Any]:
+        """What `replicas.loading` takes, presets apart."""
+        return {"import_path": self.class_path, **self.class_options()}
+
+
+class _Model(ModelSource):
+    """What a tier and the scorer share besides."""
+
     resources: TierResources = TierResources()
     scaling: ScalingLimits = ScalingLimits()
     max_ongoing_requests: Ongoing = 4
@@ -179,10 +195,9 @@ class _Model(_Section):
     def _check_more(self, checks: CrossChecks) -> None:
         """Checks of a subclass."""
 
-    def class_options(self) -> dict[str, Any]:
-        """Keyword arguments of the class, without what is absent."""
-        given = {"model": self.model, "revision": self.revision, "dtype": self.dtype}
-        return {name: value for name, value in given.items() if value is not None} | self.options
+    def source_values(self) -> dict[str, Any]:
+        """The ModelSource in this as JSON values, defaults left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=set(ModelSource.model_fields))
 
 
 class ScorerEntry(_Model):
@@ -233,7 +248,7 @@ class TierEntry(_Model):
     def build_arguments(self) -> dict[str, Any]:
         """What `replicas.loading.build_tier` takes."""
         presets = {name: dict(preset.options) for name, preset in self.presets.items()}
-        return {"import_path": self.class_path, "presets": presets, **self.class_options()}
+        return {**self.load_arguments(), "presets": presets}
 
 
 class Catalogue(_Section):
@@ -333,6 +348,15 @@ class Catalogue(_Section):
     def to_json(self) -> str:
         """Text for another process, for `Catalogue.model_validate_json`."""
         return self.model_dump_json(by_alias=True)
+
+    def gateway_values(self) -> dict[str, Any]:
+        """What a gateway takes of this as JSON values, defaults left out. Not the journal's URL: it may be secret."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"journal", "nodes"})
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """The catalogue of such values."""
+        return cls.model_validate_json(json.dumps(values))
 
 
 def arm_name(tier: str, preset: str) -> str:

@@ -79,7 +79,7 @@ class GatewayReplica:
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take a catalogue. Requests that already run end with the one they began with."""
-        catalogue = Catalogue.model_validate_json(user_config["catalogue"])
+        catalogue = Catalogue.from_values(user_config["catalogue"])
         live = catalogue_policy(catalogue.policy)
         fallback = catalogue.policy.fallback
         deciders = Deciders(new_decider(live, fallback), self._shadow_log.add, Random())

@@ -18,7 +18,7 @@ from bandit.journal import Journal
 from bandit.learner import LearnerSettings
 from bandit.learner_loop import run
 
-from .catalogue import Catalogue
+from .catalogue import Learning, PolicyChoice
 from .deciding import catalogue_policy
 from .experiments_learning import ExperimentLearner
 from .watch import Watch
@@ -30,15 +30,13 @@ _SUPERVISE_EVERY_S = 1.0  # it keeps its own, slower pace
 
 
 class LearnerReplica:
-    """Learns the policy of a catalogue (given as JSON) from a journal."""
+    """Learns a catalogue's policy from a journal."""
 
-    def __init__(self, catalogue_json: str, journal_url: str) -> None:
-        catalogue = Catalogue.model_validate_json(catalogue_json)
-        learning = catalogue.learning
+    def __init__(self, policy: PolicyChoice, learning: Learning, journal_url: str) -> None:
         journal = Journal.open(journal_url)
         learner = ExperimentLearner(
             journal,
-            catalogue_policy(catalogue.policy),
+            catalogue_policy(policy),
             holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
             settings=LearnerSettings(
                 join_window_s=learning.join_window_s,

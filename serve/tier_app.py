@@ -50,7 +50,10 @@ class Drawn:
 
 
 class TierReplica:
-    """A replica of one tier. `arguments` are those of `replicas.loading.build_tier`, `threads` torch's CPU threads."""
+    """A replica of one tier. `arguments` are those of `replicas.loading.build_tier`, `threads` torch's CPU threads.
+
+    Presets come by `reconfigure`, which Serve calls before the first request.
+    """
 
     def __init__(self, arguments: Mapping[str, Any], device: str, threads: int | None) -> None:
         from replicas.loading import build_tier
@@ -60,15 +63,18 @@ class TierReplica:
         started_s = time.monotonic()
         self._tier: Tier = build_tier(**arguments)
         self._tier.load(device)
-        self._tier.warm_up()
+        self._warm = False
         self._replica_id = serve.get_replica_context().replica_id.unique_id
-        logger.info("tier ready on %s after %.1f s", device, time.monotonic() - started_s)
+        logger.info("tier loaded on %s after %.1f s", device, time.monotonic() - started_s)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Take new presets and batch settings without a restart."""
+        """Take presets and batch settings: the first ones, and new ones without a restart."""
         self._tier.presets = {name: dict(options) for name, options in user_config["presets"].items()}
         self._draw.set_max_batch_size(user_config["max_batch_size"])  # type: ignore[attr-defined]
         self._draw.set_batch_wait_timeout_s(user_config["batch_wait_s"])  # type: ignore[attr-defined]
+        if not self._warm:  # with a preset of its own, so after they have come
+            self._tier.warm_up()
+            self._warm = True
 
     async def generate(self, work: Work) -> Drawn:
         """Draw one image, in a batch with whatever else is waiting."""

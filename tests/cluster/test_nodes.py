@@ -39,8 +39,8 @@ def test_a_plain_node_has_cpus_and_the_label_of_its_group() -> None:
     assert (plain.min_nodes, plain.max_nodes) == (0, 1)
 
 
-def test_the_head_gives_replicas_no_cpu() -> None:
-    assert NodeType(name="head", head=True, num_cpus=4, memory_gib=8.0).ray_resources()["CPU"] == 0
+def test_the_head_gives_replicas_nothing() -> None:
+    assert NodeType(name="head", head=True, num_cpus=4, memory_gib=8.0).ray_resources() == {"CPU": 0}
 
 
 @pytest.mark.parametrize(

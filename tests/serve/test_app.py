@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.app import Arguments, applications, gateway
+from serve.app import applications
 from serve.catalogue import load_catalogue
 from serve.gateway_app import GatewayPlace
 from serve.settings import Settings
@@ -33,9 +33,3 @@ def test_applications_hand_replicas_the_keys_hash_alone(tmp_path: Path) -> None:
     assert made.admin.key_sha256 is not None
     assert KEY not in repr(made)
     assert KEY.encode() not in made.admin.key_sha256
-
-
-def test_gateway_of_serves_yaml_needs_a_key_as_nobody_knows_where_serve_listens(tmp_path: Path) -> None:
-    application = gateway(Arguments(journal_url=f"sqlite:///{tmp_path}/journal.db"))
-    (made,) = application._bound_deployment.init_args
-    assert not made.admin.open_on_loopback

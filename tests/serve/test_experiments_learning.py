@@ -104,7 +104,8 @@ def test_a_replica_learns_variants_and_stops_one_that_fails_its_guardrail(
     dear = {"name": "b", "policy": "factored", "options": {"floor": 0.2}, "learns_from": "own"}
     guardrails = [{"metric": "error_rate", "limit": "bound", "value": 0.2}]
     setting.run_experiment(experiment_id="exp-1", variants=[fixed, dear], guardrails=guardrails)
-    replica = LearnerReplica(parse_catalogue(text, "test.yaml").to_json(), f"sqlite:///{setting.path}")
+    catalogue = parse_catalogue(text, "test.yaml")
+    replica = LearnerReplica(catalogue.policy, catalogue.learning, f"sqlite:///{setting.path}")
     try:
         for number in range(12):
             setting.generate(user=f"user {number}")

@@ -1,0 +1,1 @@
+"""What the ecosystem expects as a description of a cluster, as plain dicts: a Serve config, KubeRay, `ray up`."""
