@@ -63,13 +63,13 @@ class FlowBlock(nn.Module):
             return x[:, :-1]
         return torch.cat([self.sos_embed.to(x.dtype).expand(len(x), -1, -1), x[:, :-1]], 1)
 
-    def enter(self, tokens: Tensor, begin: int) -> Tensor:
-        """Inputs [B, t, C] number `begin` and on -> [B, t, width] in the weights' dtype."""
+    def enter(self, tokens: Tensor, begin: int, step: int = 1) -> Tensor:
+        """Inputs [B, t, C] number `begin` and every `step`-th from there -> [B, t, width] in the weights' dtype."""
         hidden = self.proj_in(tokens.to(self.dtype))
         if self.pos_embed is None:
             return hidden
         position = self.turn(self.pos_embed[None])[0]
-        return hidden + position[begin : begin + tokens.shape[1]]
+        return hidden + position[begin : begin + step * tokens.shape[1] : step]
 
     def read_text(self, text: Tensor) -> Tensor:
         """Text states [B, L, D] -> [B, L, width], what goes before the tokens."""

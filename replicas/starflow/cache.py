@@ -41,6 +41,16 @@ class KeyValueCache:
         self._lengths[layer] = begin + count
         return keys.narrow(2, 0, begin + count), values.narrow(2, 0, begin + count)
 
+    def rewrite(self, layer: int, at: slice, k: Tensor, v: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Store k, v [B, H, t, D] at the positions `at` of what is held, of the rows where `rows` [B] is true.
+
+        Returns what stands up to the end of `at`, [B, H, at.stop, D], without a copy.
+        """
+        for whole, new in ((self._keys[layer], k), (self._values[layer], v)):
+            old = whole[:, :, at]
+            old.copy_(new if rows is None else torch.where(rows[:, None, None, None], new, old))
+        return self._keys[layer].narrow(2, 0, at.stop), self._values[layer].narrow(2, 0, at.stop)
+
     def repeat(self, other: KeyValueCache, rows: Sequence[int]) -> None:
         """Begin as `other`, row i as its row rows[i]: what many rows have read alike is computed once."""
         length = other.length

@@ -45,10 +45,26 @@ class Inversion:
 
     def predict(self, inputs: Tensor, transformer: Transformer | None = None) -> tuple[Tensor, Tensor]:
         """Read the next inputs [B, t, C]: guided mean and scale [B, t, C] of the tokens that they predict."""
-        hidden = self.block.enter(inputs, self.cache.length - self.text_tokens)
-        if self.guidance > 0:
-            hidden = torch.cat([hidden, hidden])
-        mean, scale = self.block.affine((transformer or self.transformer).run(hidden, self.cache))
+        hidden = self._doubled(self.block.enter(inputs, self.cache.length - self.text_tokens))
+        return self._affine((transformer or self.transformer).run(hidden, self.cache))
+
+    def predict_again(
+        self, inputs: Tensor, at: slice, rows: Tensor | None, transformer: Transformer
+    ) -> tuple[Tensor, Tensor]:
+        """As `predict`, of inputs that were read before, number `at`; others keep what was read of them.
+
+        `rows` [B]: of which items the cache is to change; None: all.
+        """
+        hidden = self._doubled(self.block.enter(inputs, at.start, at.step))
+        in_cache = slice(self.text_tokens + at.start, self.text_tokens + at.stop, at.step)
+        rows = None if rows is None else self._doubled(rows)
+        return self._affine(transformer.run_again(hidden, self.cache, in_cache, rows))
+
+    def _doubled(self, rows: Tensor) -> Tensor:
+        return torch.cat([rows, rows]) if self.guidance > 0 else rows
+
+    def _affine(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        mean, scale = self.block.affine(hidden)
         if self.guidance > 0:
             (mean, mean_empty), (scale, scale_empty) = mean.chunk(2), scale.chunk(2)
             return guided(mean, scale, mean_empty, scale_empty, self.guidance)

@@ -4,6 +4,11 @@ Jacobi iteration on x_t = μ_t(x_{<t}) + σ_t(x_{<t}) z_t (Zhai et al. 2024, arX
 parts before it in the cache (GS-Jacobi, arXiv 2505.12849). The system is triangular: after i iterations the first i
 tokens of a part are exact, so as many iterations as tokens always suffice.
 
+With `colors` above 1, an iteration after the first is a sweep: every n-th token at once, then their neighbours behind,
+and so on, each with what the sweep has found so far (multicolor Gauss-Seidel; Saad 2003, "Iterative methods for sparse
+linear systems", section 12.4). A token depends most on its neighbour, so a sweep goes further than an iteration and
+multiplies as much.
+
 The first iterations may be rough: while the error is larger than what bfloat16 adds, bfloat16 loses nothing. Every item
 of a batch stops by itself and is then held still, so that it comes out as it would alone.
 """
@@ -26,10 +31,11 @@ _ROUNDING = 8.0  # how many machine epsilons are small
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How far to iterate. `rough`: the block's layers in bfloat16, for the first iterations; None: none."""
+    """How far to iterate, and how."""
 
     tolerance: float
-    rough: Transformer | None = None
+    colors: int = 1
+    rough: Transformer | None = None  # the block's layers in bfloat16, for the first iterations; None: none
 
 
 def jacobi(
@@ -39,12 +45,12 @@ def jacobi(
     x = z.clone()
     rough_tolerance = max(precision.tolerance, _ROUGH_ERROR * (1 + inversion.guidance))
     for begin in range(0, inversion.inputs, part_tokens):
-        part = _Part(inversion, z, x, begin, min(begin + part_tokens, inversion.inputs), check)
+        end = min(begin + part_tokens, inversion.inputs)
+        part = _Part(inversion, z, x, begin, end, precision.colors, check)
         if precision.rough is not None:
             part.iterate(precision.rough, torch.bfloat16, rough_tolerance)
             if precision.tolerance >= rough_tolerance:
                 continue
-            inversion.forget(begin)
         part.iterate(inversion.transformer, inversion.block.dtype, precision.tolerance)
     return x
 
@@ -53,36 +59,58 @@ class _Part:
     """Inputs `begin` to `end`, whose predictions are written to x [B, T, C]."""
 
     def __init__(
-        self, inversion: Inversion, z: Tensor, x: Tensor, begin: int, end: int, check: Callable[[], None]
+        self,
+        inversion: Inversion,
+        z: Tensor,
+        x: Tensor,
+        begin: int,
+        end: int,
+        colors: int,
+        check: Callable[[], None],
     ) -> None:
-        self._inversion, self._x, self._begin, self._end, self._check = inversion, x, begin, end, check
-        self._at = slice(begin + inversion.block.shift, end + inversion.block.shift)
-        self._z = z[:, self._at]
+        self._inversion, self._begin, self._end, self._check = inversion, begin, end, check
+        self._z, self._x = z, x
+        self._colors = min(colors, end - begin)
         self._change: Tensor | None = None  # [B], of the last iteration, ‖new − old‖ / ‖new‖
 
     def iterate(self, transformer: Transformer, dtype: torch.dtype, tolerance: float) -> None:
-        """Until the relative error of every item is about `tolerance` or its rounding in `dtype`; read at the end."""
+        """Until the relative error of every item is about `tolerance` or its rounding in `dtype`."""
         small = _ROUNDING * torch.finfo(dtype).eps * (1 + self._inversion.guidance) if tolerance > 0 else 0.0
         moving = torch.ones(len(self._x), dtype=torch.bool, device=self._x.device)
-        inputs = self._inputs()
-        for left in range(self._end - self._begin - 1, -1, -1):
+        rows: Tensor | None = None  # the same, once an item stands still
+        known = slice(self._begin + self._inversion.block.shift, self._end + self._inversion.block.shift)
+        for _ in range(self._end - self._begin):
             self._check()
-            mean, scale = self._inversion.predict(inputs, transformer)
-            new = self._z * scale + mean
-            change = _size(new - self._x[:, self._at]) / _size(new)
+            before = self._x[:, known].clone()
+            for at in self._turns():
+                self._predict(at, rows, transformer)
+            new = self._x[:, known]
+            change = _size(new - before) / _size(new)
             rate = torch.full_like(change, 0.5) if self._change is None else change / self._change
-            self._x[:, self._at] = new
             # What is left of a geometric series: change · (rate + rate² + …).
             error = change * rate / (1 - rate.clamp(max=0.95))
             self._change = change if self._change is None else torch.where(moving, change, self._change)
             moving = moving & (error > tolerance) & ~((rate > _STANDSTILL) & (change <= small))
-            if left == 0 or not moving.any():
+            if not moving.any():
                 return
-            self._inversion.forget(self._begin)
-            inputs = torch.where(moving[:, None, None], self._inputs(), inputs)
+            rows = None if moving.all() else moving
 
-    def _inputs(self) -> Tensor:
-        return self._inversion.block.inputs(self._x[:, : self._at.stop])[:, self._begin :]
+    def _turns(self) -> list[slice]:
+        """Inputs that are read together: all the first time, then one color after another."""
+        if self._change is None or self._colors == 1:
+            return [slice(self._begin, self._end, 1)]
+        return [slice(self._begin + color, self._end, self._colors) for color in range(self._colors)]
+
+    def _predict(self, at: slice, rows: Tensor | None, transformer: Transformer) -> None:
+        inversion, block = self._inversion, self._inversion.block
+        inputs = block.inputs(self._x[:, : at.stop + block.shift])[:, at]
+        if self._change is None:
+            mean, scale = inversion.predict(inputs, transformer)
+        else:
+            mean, scale = inversion.predict_again(inputs, at, rows, transformer)
+        to = slice(at.start + block.shift, at.stop + block.shift, at.step)
+        new = self._z[:, to] * scale + mean
+        self._x[:, to] = new if rows is None else torch.where(rows[:, None, None], new, self._x[:, to])
 
 
 def _size(x: Tensor) -> Tensor:

@@ -117,7 +117,8 @@ def _invert_block(one: _Block, z: Tensor, settings: SamplerSettings, check: Call
     rough = None
     if settings.rough_first and block.dtype == torch.float32 and seen * part_tokens >= _ROUGH_ROWS:
         rough = ready(halved) if halving_is_faster(z.device) else None
-    return jacobi(inversion(ready(lambda linear: linear)), z, part_tokens, Precision(settings.tolerance, rough), check)
+    precision = Precision(settings.tolerance, settings.colors, rough)
+    return jacobi(inversion(ready(lambda linear: linear)), z, part_tokens, precision, check)
 
 
 def _check_guidance(flow: StarFlow, text: Tensor | None, text_empty: Tensor | None, guidance: float) -> None:

@@ -20,6 +20,8 @@ class SamplerSettings:
         tolerance: a part is done when its relative error, as its last changes tell, is at most this, item by item of
             the batch; 0 iterates until nothing changes, or as often as the part has tokens, which is exact.
         rough_first: let Jacobi's first iterations be in bfloat16, where the device is faster at it.
+        colors: after a first iteration over all tokens, take every `colors`-th token, then their neighbours behind, and
+            so on, each with the newest values of the others; 1: all at once, which is Jacobi's iteration.
         deep_part_tokens: tokens that the deep block iterates at a time; None: all.
         shallow_part_tokens: the same for the other blocks.
         attention_temperature: divides the attention scores; 1 is what the flow was trained with.
@@ -29,6 +31,7 @@ class SamplerSettings:
     method: Literal["sequential", "jacobi"] = "sequential"
     tolerance: float = 1e-6
     rough_first: bool = True
+    colors: int = 1
     deep_part_tokens: int | None = None
     shallow_part_tokens: int | None = None
     attention_temperature: float = 1.0
@@ -42,6 +45,8 @@ class SamplerSettings:
         for name in ("rough_first", "guide_deep_only"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: True, False")
+        if not isinstance(self.colors, int) or isinstance(self.colors, bool) or self.colors < 1:
+            raise ValueError(f"colors is {self.colors!r}; allowed: a whole number of at least 1")
         for name in ("deep_part_tokens", "shallow_part_tokens"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
@@ -55,7 +60,7 @@ class SamplerSettings:
 
 
 PRESETS: Mapping[str, SamplerSettings] = {
-    "draft": SamplerSettings(method="jacobi", tolerance=2e-2),
-    "standard": SamplerSettings(method="jacobi", tolerance=5e-4),
+    "draft": SamplerSettings(method="jacobi", tolerance=3e-2, colors=4),
+    "standard": SamplerSettings(method="jacobi", tolerance=1e-3, colors=2),
     "exact": SamplerSettings(method="sequential"),
 }

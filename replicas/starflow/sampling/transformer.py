@@ -19,6 +19,8 @@ from replicas.starflow.layers import Layer
 from replicas.starflow.linear import Multiply
 from replicas.starflow.positions import Rotation, rotate
 
+_Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]  # layer, new q, k, v, scale
+
 
 class Transformer:
     """The layers of `block`.
@@ -37,9 +39,37 @@ class Transformer:
 
     def run(self, hidden: Tensor, cache: KeyValueCache) -> Tensor:
         """Hidden [R, t, width], overwritten, of tokens behind those in `cache`, which will hold them too."""
-        self._turn.stand(cache.length, cache.length + hidden.shape[1])
+        begin = cache.length
+        self._turn.stand(slice(begin, begin + hidden.shape[1]))
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+            return attention(q, *cache.append(layer, k, v), scale=scale)
+
         for index, layer in enumerate(self._layers):
-            layer.run(hidden, cache, index)
+            layer.run(hidden, index, attend)
+        return hidden
+
+    def run_again(self, hidden: Tensor, cache: KeyValueCache, at: slice, rows: Tensor | None) -> Tensor:
+        """Hidden [R, t, width], overwritten, of tokens that `cache` holds at the positions `at`; they are read anew.
+
+        `rows` [R]: of which rows the cache is to change; None: all. Positions that are not neighbours need a mask, of
+        t × at.stop, and an attention that takes one.
+        """
+        self._turn.stand(at)
+        seen: Tensor | None = None
+        if at.step != 1:
+            positions = torch.arange(at.stop, device=hidden.device)
+            seen = positions <= positions[at][:, None]  # [t, at.stop]
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+            k, v = cache.rewrite(layer, at, k, v, rows)
+            if seen is None:
+                return attention(q, k, v, scale=scale)
+            grouped = k.shape[1] < q.shape[1]
+            return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale, enable_gqa=grouped)
+
+        for index, layer in enumerate(self._layers):
+            layer.run(hidden, index, attend)
         return hidden
 
 
@@ -54,12 +84,12 @@ class _Turn:
         if by is not None and not halves and dtype in (torch.float32, torch.float64):
             self._complex = torch.complex(by.cos.to(dtype), by.sin.to(dtype))[:, None]  # [T, 1, D / 2]
 
-    def stand(self, begin: int, end: int) -> None:
-        """At tokens begin to end."""
+    def stand(self, at: slice) -> None:
+        """At these tokens."""
         if self._complex is not None:
-            self._here = self._complex[begin:end]
+            self._here = self._complex[at]
         elif self._by is not None:
-            self._here = self._by.part(begin, end)
+            self._here = Rotation(self._by.cos[at], self._by.sin[at])
 
     def __call__(self, heads: Tensor) -> None:
         """Turn queries and keys [R, t, H, D] where they lie."""
@@ -85,7 +115,7 @@ class _Layer:
         else:
             self._up, self._down = multiply(layer.mlp.main[0]), multiply(layer.mlp.main[2])
 
-    def run(self, x: Tensor, cache: KeyValueCache, index: int) -> None:
+    def run(self, x: Tensor, index: int, attend: _Attend) -> None:
         """Add attention, then feed-forward, to x [R, t, width]."""
         part = self._attention
         rows, count, _ = x.shape
@@ -96,8 +126,7 @@ class _Layer:
         self._turn(heads[:, :, : self._turned])
         heads = heads.transpose(1, 2)  # [R, H + 2 Hkv, t, D]
         q, k, v = heads[:, : self._heads], heads[:, self._heads : self._turned], heads[:, self._turned :]
-        k, v = cache.append(index, k, v)
-        mixed = self._proj(attention(q, k, v, scale=self._scale).transpose(1, 2).reshape(rows, count, -1))
+        mixed = self._proj(attend(index, q, k, v, self._scale).transpose(1, 2).reshape(rows, count, -1))
         x += mixed if part.post_norm is None else part.post_norm(mixed)
         mixed = self._feed(self._mlp.norm(x))
         x += mixed if self._mlp.post_norm is None else self._mlp.post_norm(mixed)

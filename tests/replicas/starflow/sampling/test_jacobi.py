@@ -65,3 +65,24 @@ def test_tolerance_below_rounding_ends(flow_of: Callable[..., StarFlow]) -> None
     """A change that does not shrink any more is rounding, which no iteration takes away."""
     _, steps = drawn(flow_of(), SamplerSettings("jacobi", tolerance=1e-12))
     assert steps < 3 * TOKENS / 2
+
+
+def test_colors_save_iterations(flow_of: Callable[..., StarFlow]) -> None:
+    flow = flow_of()
+    exact, _ = drawn(flow, SamplerSettings())
+    before = 3 * TOKENS
+    for colors in (1, 2, 8):
+        latents, steps = drawn(flow, SamplerSettings("jacobi", tolerance=1e-5, rough_first=False, colors=colors))
+        assert float((latents - exact).norm() / exact.norm()) < 3e-5
+        assert steps < before
+        before = steps
+
+
+def test_as_many_colors_as_tokens_are_exact_after_one_sweep(flow_of: Callable[..., StarFlow]) -> None:
+    """Then a sweep reads token after token. The second one finds nothing to change, but for rounding."""
+    flow = flow_of()
+    exact, _ = drawn(flow, SamplerSettings())
+    settings = SamplerSettings("jacobi", tolerance=1e-4, rough_first=False, colors=1000)
+    latents, steps = drawn(flow, settings)
+    assert steps <= 3 * 3
+    torch.testing.assert_close(latents, exact, rtol=0, atol=2e-5)

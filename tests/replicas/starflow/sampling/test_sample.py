@@ -17,6 +17,7 @@ from replicas.starflow.sampling.settings import PRESETS, SamplerSettings
 SEQUENTIAL = SamplerSettings()
 CONVERGED = SamplerSettings("jacobi", tolerance=0.0)
 IN_PARTS = SamplerSettings("jacobi", tolerance=0.0, deep_part_tokens=7, shallow_part_tokens=5)  # the last are shorter
+COLORED = SamplerSettings("jacobi", tolerance=0.0, colors=3, deep_part_tokens=10)  # neither divides what follows it
 
 
 def inputs(flow: StarFlow, rows: int = 2, height: int = 6, width: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,7 +34,9 @@ def apart(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-@pytest.mark.parametrize("settings", [SEQUENTIAL, CONVERGED, IN_PARTS], ids=["sequential", "converged", "in parts"])
+@pytest.mark.parametrize(
+    "settings", [SEQUENTIAL, CONVERGED, IN_PARTS, COLORED], ids=["sequential", "converged", "in parts", "colored"]
+)
 def test_sampling_inverts_the_forward_pass(any_flow: StarFlow, settings: SamplerSettings) -> None:
     noise, text, _ = inputs(any_flow)
     latents = sample(any_flow, noise, text, settings=settings)
@@ -41,7 +44,7 @@ def test_sampling_inverts_the_forward_pass(any_flow: StarFlow, settings: Sampler
     torch.testing.assert_close(any_flow(latents, text).z, noise, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("settings", [CONVERGED, IN_PARTS], ids=["converged", "in parts"])
+@pytest.mark.parametrize("settings", [CONVERGED, IN_PARTS, COLORED], ids=["converged", "in parts", "colored"])
 def test_guided_jacobi_gives_the_sequential_result(any_flow: StarFlow, settings: SamplerSettings) -> None:
     noise, text, empty = inputs(any_flow)
     exact = sample(any_flow, noise, text, empty, guidance=2.0, settings=SEQUENTIAL)
@@ -65,12 +68,13 @@ def test_item_of_a_batch_comes_out_as_alone(flow_of: Callable[..., StarFlow], pr
         torch.testing.assert_close(sample(flow, noise[here], text[here], empty[:1], **given), together[here])
 
 
-def test_items_in_parts_come_out_as_alone(flow_of: Callable[..., StarFlow]) -> None:
+@pytest.mark.parametrize("colors", [1, 2])
+def test_items_in_parts_come_out_as_alone(flow_of: Callable[..., StarFlow], colors: int) -> None:
     """Later parts read what the cache holds of an item that stopped while others went on."""
     flow = flow_of()
     noise, text, _ = inputs(flow, rows=2)
     noise[0] *= 0.01
-    settings = SamplerSettings("jacobi", tolerance=0.03, deep_part_tokens=8, shallow_part_tokens=8)
+    settings = SamplerSettings("jacobi", tolerance=0.03, colors=colors, deep_part_tokens=8, shallow_part_tokens=8)
     together = sample(flow, noise, text, settings=settings)
     for row in range(2):
         here = slice(row, row + 1)

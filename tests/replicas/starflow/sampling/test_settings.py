@@ -11,7 +11,8 @@ from replicas.starflow.sampling.settings import PRESETS, SamplerSettings
     [
         ("method", "newton"), ("tolerance", -1e-3), ("tolerance", float("nan")), ("deep_part_tokens", 0),
         ("shallow_part_tokens", 2.5), ("shallow_part_tokens", True), ("attention_temperature", 0.0),
-        ("attention_temperature", float("inf")), ("rough_first", 1), ("guide_deep_only", "yes"),
+        ("attention_temperature", float("inf")), ("rough_first", 1), ("colors", 0), ("colors", 1.5),
+        ("guide_deep_only", "yes"),
     ],
 )  # fmt: skip
 def test_setting_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
