@@ -3,7 +3,7 @@
 The router counts, for every arrival, the probability that its policy gave the tier: the expected demand, known before
 any queue forms and steadier than the requests that were drawn. A forecast is Brown's linear exponential smoothing
 (R. G. Brown 1959): one running mean over `fast_s`, one over `slow_s`; the trend is the difference of the two over the
-difference of their ages. A rise that counting noise explains is no trend.
+difference of their ages. What counting noise explains of a rise is no trend.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _LEAST_S = 1e-3  # between two counts: a clock that stood still or went back say
 class ForecastRule:
     """How quickly a forecast follows. Raises ImpossibleContext for figures that cannot be."""
 
-    fast_s: float = 5.0  # age of the mean that is the level
-    slow_s: float = 30.0
-    least_deviations: float = 3.0  # of counting noise, below which a rise is none
+    fast_s: float = 10.0  # age of the mean that is the level
+    slow_s: float = 40.0
+    least_deviations: float = 1.5  # of counting noise, which are taken off a rise
     most_growth: float = 1.5  # times the level, however steep the rise: a step is not the start of a ramp
 
     def __post_init__(self) -> None:
@@ -65,9 +65,9 @@ class Forecast:
         if self.fast_weight == 0:
             return 0.0
         fast, slow = self.fast_per_s / self.fast_weight, self.slow_per_s / self.slow_weight
-        # A mean of age T over Poisson arrivals of rate r has variance r / (2 T).
-        noise = math.sqrt(fast / (2 * rule.fast_s * self.fast_weight) + slow / (2 * rule.slow_s * self.slow_weight))
-        if fast - slow <= rule.least_deviations * noise:
-            return fast
-        trend_per_s2 = (fast - slow) / (rule.slow_s - rule.fast_s)
+        # Of Poisson arrivals of rate r: the variance of a mean of age T is r / (2 T), the covariance r / (T + T').
+        share = 1 / (2 * rule.fast_s) + 1 / (2 * rule.slow_s) - 2 / (rule.fast_s + rule.slow_s)
+        noise = math.sqrt(slow * share)
+        rise = max(0.0, fast - slow - rule.least_deviations * noise)
+        trend_per_s2 = rise / (rule.slow_s - rule.fast_s)
         return min(fast + trend_per_s2 * (rule.fast_s + horizon_s), rule.most_growth * fast)

@@ -3,8 +3,9 @@
     steady    the fewest replicas with which few wait too long at the forecast rate (Erlang C, `erlang.py`) and none is
               busier than `most_utilisation`. The forecast is the router's, arrivals x probability, for the moment when
               a replica that is ordered now has started: `forecast.py`.
-    backlog   those that wait beyond what the running replicas clear in time (Little's law: length = rate x wait),
-              worked off within the target latency, or within a start-up where that is longer.
+    backlog   those that will wait when a replica that is ordered now has started, beyond what is cleared in time
+              (Little's law: length = rate x wait). Worked off within the target latency: all who come meanwhile are
+              late too.
     need      steady + backlog, inside the limits and what the nodes hold.
 
 The number goes up once the need has stayed above for `upscale_delay_s` (at once from zero), down to the highest need
@@ -37,12 +38,14 @@ class ScalingRule:
     downscale_delay_s: float = 300.0  # and below it for so long
     idle_after_s: float = 300.0  # without work for so long, a tier goes to min_replicas, 0 included
     startup_s: float = 0.0  # from ordering a replica to its first image
+    queue_limit: int | None = None  # waiting requests beyond which the tier refuses; None: none
     late_share: float = 0.05  # of all requests, that may miss the target when demand is steady
     most_utilisation: float = 0.9  # leaves large tiers something for errors of forecast and service time
     tolerance: float = 0.1  # the number goes down only if by more than this share: noise moves nothing
 
     def __post_init__(self) -> None:
-        _check_finite(self, least=0.0)
+        times = ("target_latency_s", "upscale_delay_s", "downscale_delay_s", "idle_after_s", "startup_s", "tolerance")
+        _check_finite(self, least=0.0, only=times if self.queue_limit is None else (*times, "queue_limit"))
         if not 0 <= self.min_replicas <= self.max_replicas <= MOST_SERVERS or self.max_replicas < 1:
             raise ImpossibleContext(
                 f"min_replicas {self.min_replicas!r} and max_replicas {self.max_replicas!r} must be in order, between "
@@ -161,13 +164,16 @@ def _patience_s(context: ScalingContext) -> float:
 
 
 def _late_replicas(context: ScalingContext, each_s: float) -> float:
-    """Replicas that work off what the running ones will not reach in time."""
+    """Replicas that work off, within the target latency, what those that run would not reach in time."""
     if each_s == 0:
         return 0.0
-    in_time = context.running * _patience_s(context) / each_s  # by Little's law, the queue that is no trouble
-    late = max(0.0, context.waiting - in_time)
-    within_s = max(context.rule.target_latency_s, context.rule.startup_s, each_s)
-    return late * each_s / within_s
+    rule, running = context.rule, context.running
+    # What starts now was ordered at all times of the last start-up, and serves half of the next one on average.
+    soon = running + max(0, context.replicas - running) / 2
+    more = max(0.0, context.forecast_per_s - soon / each_s) * rule.startup_s
+    backlog = min(context.waiting + more, math.inf if rule.queue_limit is None else rule.queue_limit)
+    in_time = running * _patience_s(context) / each_s  # by Little's law, the queue that is no trouble
+    return max(0.0, backlog - in_time) * each_s / max(rule.target_latency_s, each_s)
 
 
 def _within(replicas: int, context: ScalingContext) -> int:
@@ -179,8 +185,8 @@ def _since(since_s: float | None, now_s: float) -> float:
     return now_s if since_s is None or since_s > now_s else since_s
 
 
-def _check_finite(values: object, least: float, only: tuple[str, ...] | None = None) -> None:
-    for name in only or tuple(values.__dataclass_fields__):  # type: ignore[attr-defined]
+def _check_finite(values: object, least: float, only: tuple[str, ...]) -> None:
+    for name in only:
         value = getattr(values, name)
         if not least <= value <= _LARGEST:  # false for NaN too
             raise ImpossibleContext(f"{name} is {value!r}; it must be finite and {least:g} or more")

@@ -129,7 +129,7 @@ class ForecastScaling:
             logger.warning("scaling policy: replicas stay as they are (%d in a row): %r", self._faults, error)
 
 
-def _middle(told: Mapping[Any, float] | None) -> float | None:
+def _middle(told: Mapping[Any, Any] | None) -> float | None:
     """The median over replicas, which one that is stale or wrong does not move; None where nothing sound was told."""
     sound = [value for value in (told or {}).values() if isinstance(value, int | float) and 0 <= value < math.inf]
     return float(median(sound)) if sound else None

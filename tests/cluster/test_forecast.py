@@ -32,16 +32,16 @@ def test_rate_is_unbiased_from_the_first_count_on() -> None:
 
 
 def test_rate_of_a_ramp_is_ahead_by_the_horizon() -> None:
-    ramp = [100.0 + 2.0 * second for second in range(400)]
+    ramp = [1000.0 + 20.0 * second for second in range(600)]
     now_per_s = ramp[-1]
     assert fed(ramp).rate_per_s(0.0, RULE) == pytest.approx(now_per_s, rel=0.01)
-    assert fed(ramp).rate_per_s(60.0, RULE) == pytest.approx(now_per_s + 2.0 * 60, rel=0.01)
+    assert fed(ramp).rate_per_s(60.0, RULE) == pytest.approx(now_per_s + 20.0 * 60, rel=0.01)
 
 
 def test_rate_after_a_step_never_exceeds_the_growth_allowed() -> None:
-    rates = [fed([10.0] * 200 + [100.0] * seconds).rate_per_s(120.0, RULE) for seconds in range(1, 60)]
+    rates = [fed([10.0] * 200 + [100.0] * seconds).rate_per_s(120.0, RULE) for seconds in range(1, 120)]
     assert max(rates) <= 1.5 * 100.0
-    assert rates[-1] == pytest.approx(100.0, rel=0.5)
+    assert rates[-1] == pytest.approx(100.0, rel=0.2)
 
 
 def test_rate_follows_a_fall_without_undershooting() -> None:
@@ -50,15 +50,17 @@ def test_rate_follows_a_fall_without_undershooting() -> None:
     assert min(rates) >= 10.0
 
 
-def test_counting_noise_is_no_trend() -> None:
+def test_counting_noise_is_hardly_a_trend() -> None:
     """At 4 requests/s the level itself is noisy; what must not happen is that a horizon multiplies the noise."""
     rng = random.Random(3)
-    forecast, ahead = Forecast(at_s=0.0), 0
+    forecast, added = Forecast(at_s=0.0), []
     for second in range(1, 3001):
         requests = sum(rng.random() < 0.04 for _ in range(100))
         forecast = forecast.after(float(second), requests, RULE)
-        ahead += second > 100 and forecast.rate_per_s(300.0, RULE) > forecast.rate_per_s(0.0, RULE) + 1e-9
-    assert ahead < 3000 * 0.01
+        added.append(forecast.rate_per_s(60.0, RULE) - forecast.rate_per_s(0.0, RULE))
+    settled = added[200:]
+    assert sum(one > 0 for one in settled) < 0.1 * len(settled)
+    assert sum(settled) / len(settled) < 0.02 * 4.0
 
 
 def test_counts_at_one_and_the_same_time_are_kept() -> None:
@@ -82,7 +84,7 @@ def test_after_refuses_impossible_figures(given_figures: tuple[float, float]) ->
 
 
 @pytest.mark.parametrize(
-    "fields", [{"fast_s": 0.0}, {"fast_s": 30.0}, {"most_growth": 0.5}, {"least_deviations": -1.0}]
+    "fields", [{"fast_s": 0.0}, {"fast_s": 40.0}, {"most_growth": 0.5}, {"least_deviations": -1.0}]
 )
 def test_rule_refuses_what_cannot_be(fields: dict[str, float]) -> None:
     with pytest.raises(ImpossibleContext):

@@ -1,5 +1,6 @@
 """Tests of the scaling function: a fake clock, no cluster."""
 
+import math
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -71,10 +72,14 @@ def test_required_replicas_works_off_what_would_be_late(waiting: float, expected
     assert required_replicas(context(forecast_per_s=1.0, running=2, waiting=waiting)) == expected
 
 
-def test_required_replicas_gives_new_replicas_as_long_to_work_as_they_take_to_start() -> None:
-    slow = replace(RULE, startup_s=60.0)
-    at_once = required_replicas(context(forecast_per_s=0.0, running=0, waiting=60.0))
-    assert (at_once, required_replicas(context(forecast_per_s=0.0, running=0, waiting=60.0, rule=slow))) == (20, 1)
+def test_required_replicas_counts_on_what_will_wait_until_a_start_is_over() -> None:
+    """One runs, one starts; 2/s more come than those two will serve, for 60 s."""
+    slow = replace(RULE, startup_s=60.0, max_replicas=100)
+    short = context(forecast_per_s=3.5, running=1, replicas=2, rule=slow)
+    steady = required_replicas(replace(short, rule=replace(slow, startup_s=0.0)))
+    assert required_replicas(short) == steady + math.ceil((2.0 * 60 - 1 * 2.0) / 3.0)
+    limited = replace(slow, queue_limit=20)  # more than that never wait
+    assert required_replicas(replace(short, rule=limited)) == steady + math.ceil((20 - 1 * 2.0) / 3.0)
 
 
 def test_scale_waits_for_the_upscale_delay_then_goes_to_the_need() -> None:
@@ -148,6 +153,7 @@ RULES = st.builds(
     downscale_delay_s=FINITE,
     idle_after_s=FINITE,
     startup_s=FINITE,
+    queue_limit=st.none() | st.integers(0, 10**30),
     late_share=st.floats(0, 1, exclude_min=True),
     most_utilisation=st.floats(0, 1, exclude_min=True),
     tolerance=st.floats(0, 1, exclude_max=True),
@@ -254,6 +260,7 @@ def test_context_refuses_impossible_figures(changes: dict[str, object], named: s
         {"most_utilisation": 1.5},
         {"tolerance": 1.0},
         {"startup_s": -1.0},
+        {"queue_limit": -1},
     ],
 )
 def test_rule_refuses_what_cannot_be(fields: dict[str, float]) -> None:
