@@ -1,0 +1,139 @@
+"""What is simulated: our scaling beside Serve's on one bursty trace, and a large cluster under the router."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import mean, stdev
+from typing import Any
+
+from bandit.simulation import ARMS, MANY_CALLERS
+from cluster.scaling import ScalingRule
+from cluster.simulation.engine import Simulation, simulate
+from cluster.simulation.report import Outcome
+from cluster.simulation.routers import FixedShares
+from cluster.simulation.scalers import ForecastScaler, Scaler, ServeDefault
+from cluster.simulation.serve_rules import ServeSettings
+from cluster.simulation.tiers import ServiceTime, TierModel
+from cluster.simulation.traffic import Phase, Traffic, steady
+
+from .simulate_routing import PolicyRouter, trained
+
+# A large tier on one GPU: 2 s an image, a minute to start. Bursts, a ramp both ways, a pause to zero, and a return.
+TIER = TierModel(
+    "flow",
+    ServiceTime(2.0, shape="lognormal", deviation=0.2),
+    startup_s=60.0,
+    startup_deviation=0.2,
+    initial_replicas=6,
+    target_latency_s=8.0,
+    queue_limit=200,
+)
+BURSTY = Traffic(
+    (
+        Phase(0.0, 2.0),
+        Phase(900.0, 20.0),
+        Phase(1500.0, 2.0),
+        Phase(2400.0, 2.0, 20.0),
+        Phase(3000.0, 20.0, 2.0),
+        Phase(3600.0, 0.0),
+        Phase(4800.0, 4.0),
+        Phase(5400.0, 1.0),
+    ),
+    6600.0,
+)
+DEADLINE_S = 60.0
+MOST = 80
+RULE = ScalingRule(
+    target_latency_s=TIER.target_latency_s,
+    min_replicas=0,
+    max_replicas=MOST,
+    downscale_delay_s=120.0,
+    idle_after_s=300.0,
+    startup_s=TIER.startup_s,
+    queue_limit=TIER.queue_limit,
+)
+_PATIENT = ServeSettings(0, MOST)  # as shipped, but for its limits
+_LIKE_OURS = replace(
+    _PATIENT, look_back_period_s=12.0, upscale_delay_s=0.0, downscale_delay_s=120.0, downscale_to_zero_delay_s=300.0
+)
+SCALERS: dict[str, Callable[[], Scaler]] = {
+    "Serve as shipped": lambda: ServeDefault(_PATIENT),
+    "Serve, our delays, target 2": lambda: ServeDefault(_LIKE_OURS),
+    "Serve, our delays, target 1": lambda: ServeDefault(replace(_LIKE_OURS, target_ongoing_requests=1.0)),
+    "Serve, our delays, target 0.7": lambda: ServeDefault(replace(_LIKE_OURS, target_ongoing_requests=0.7)),
+    "ours, queue alone": lambda: ForecastScaler(RULE, TIER, forecasts=False),
+    "ours": lambda: ForecastScaler(RULE, TIER),
+}
+
+
+def run_bursty(scaler: Scaler, seed: int) -> Outcome:
+    """The bursty trace of one seed under one scaler."""
+    setting = Simulation((TIER,), FixedShares([1.0]), (scaler,), seed, deadline_s=DEADLINE_S)
+    return simulate(setting, BURSTY.arrivals_s(seed))
+
+
+def compare(seeds: Sequence[int], say: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, Outcome]]:
+    """A row for every scaler over all seeds, and the outcomes of the first seed."""
+    rows, first = [], {}
+    for name, make in SCALERS.items():
+        say(name)
+        outcomes = [run_bursty(make(), seed) for seed in seeds]
+        first[name] = outcomes[0]
+        figures = [outcome.figures(BURSTY) for outcome in outcomes]
+        after_s = [figure["tiers"][TIER.name]["capacity_after_s"] for figure in figures]
+        rows.append(
+            {
+                "scaler": name,
+                "requests": mean(figure["requests"] for figure in figures),
+                **{
+                    key: mean(figure[key] for figure in figures)
+                    for key in ("violation_share", "refused", "expired", "p50_s", "p95_s", "p99_s", "replica_seconds")
+                },
+                "violation_share_deviation": stdev(figure["violation_share"] for figure in figures),
+                "replica_seconds_deviation": stdev(figure["replica_seconds"] for figure in figures),
+                "most_replicas": mean(figure["most_replicas"] for figure in figures),
+                # None, where capacity never came, counts as the whole phase.
+                "burst_to_capacity_s": mean(
+                    end_s - start_s if reached is None else reached
+                    for reached, (start_s, end_s) in ((one[0], BURSTY.rises()[0]) for one in after_s)
+                ),
+                "zero_to_first_image_s": mean(
+                    seconds for figure in figures for seconds in figure["first_images_s"][:1]
+                ),
+            }
+        )
+    return rows, first
+
+
+def large_cluster(replicas: int, requests: int, policy: str, seed: int) -> dict[str, Any]:
+    """Three tiers under the router and our scaling, as many requests/s as fill `replicas` to about 80 %.
+
+    Raises UnknownPolicy. `wall_s` and `processor_s` are of the simulation alone.
+    """
+    started_s, started_processor_s = time.perf_counter(), time.process_time()
+    arms = [replace(arm, service_s=20 * arm.service_s) for arm in ARMS]  # of the size that needs a GPU: 0.4 to 10 s
+    shares = {"gan": 0.4, "diffusion": 0.3, "flow": 0.3}  # of requests: a guess, from which the run starts
+    each_s = sum(shares[arm.tier] * arm.service_s for arm in arms)
+    rate_per_s = 0.8 * replicas / each_s
+    tiers, scalers = [], []
+    for arm in arms:
+        service = ServiceTime(arm.service_s, shape="lognormal", deviation=0.2)
+        start = max(1, round(shares[arm.tier] * arm.service_s / each_s * replicas))
+        target_s = 4 * arm.service_s
+        tier = TierModel(
+            arm.tier, service, startup_s=60.0, startup_deviation=0.2, initial_replicas=start, target_latency_s=target_s
+        )
+        rule = ScalingRule(target_s, 0, replicas, downscale_delay_s=120.0, startup_s=60.0)
+        tiers.append(tier)
+        scalers.append(ForecastScaler(rule, tier))
+    router = PolicyRouter(trained(policy, 2000, seed, arms), arms, tiers, MANY_CALLERS, seed)
+    setting = Simulation(tiers, router, scalers, seed, deadline_s=120.0)
+    outcome = simulate(setting, steady(rate_per_s, requests / rate_per_s).arrivals_s(seed))
+    figures = outcome.figures()
+    figures["rate_per_s"] = rate_per_s
+    figures["duration_s"] = outcome.duration_s
+    figures["wall_s"] = time.perf_counter() - started_s
+    figures["processor_s"] = time.process_time() - started_processor_s
+    return figures
