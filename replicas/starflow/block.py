@@ -97,6 +97,9 @@ class FlowBlock(nn.Module):
 
     def predict(self, x: Tensor, text: Tensor | None, by: Rotation | None) -> tuple[Tensor, Tensor]:
         """Mean and scale [B, T, C] of all tokens x [B, T, C] at once, each from those before it (and the text)."""
+        if x.shape[1] == self.shift:  # a single token without a start token passes unchanged
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))
+            return torch.zeros_like(wide), torch.ones_like(wide)
         hidden = self.enter(self.inputs(x), 0)
         length = hidden.shape[1]
         if self.conditioned:

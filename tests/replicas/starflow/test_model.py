@@ -80,6 +80,12 @@ def test_a_block_without_layers_changes_nothing():
     assert not encoded.log_determinants[0].any()
 
 
+@pytest.mark.parametrize("top_only", [True, False])
+def test_a_single_token_without_a_start_token_passes_unchanged(top_only):
+    x, text = torch.randn(1, 2, 1, 1, dtype=torch.float64), torch.randn(1, 3, 8, dtype=torch.float64)
+    assert torch.equal(flow_of(sos=False, cond_top_only=top_only)(x, text).z, x)
+
+
 def test_a_grid_that_the_configuration_cannot_serve_is_refused():
     text = torch.randn(1, 3, 8, dtype=torch.float64)
     with pytest.raises(SizeNotPossible, match="3 x 4 latent pixels: both must be multiples of the patch size, 2"):
