@@ -1,7 +1,7 @@
 """Prompts to pixels with a loaded flow: text, noise by seed, sampler, denoising step, autoencoder; and likelihoods.
 
-Everything but the sampler runs item by item, so an item of a batch differs from the same item alone only by the
-rounding of the sampler's matrix products. The same batch gives the same bits again on the same device.
+Text, denoising and pictures of released flows go item by item, so an item of a batch differs from the same item alone
+only by the rounding of the sampler's matrix products. The same batch gives the same bits again on the same device.
 """
 
 from __future__ import annotations
