@@ -76,15 +76,17 @@ class Footprint:
             guided = guidance > 0 and block.text_tokens > 0 and (block.deep or not settings.guide_deep_only)
             seen = 2 * rows if guided else rows
             sequential = settings.method == "sequential"
-            part = max(1 if sequential else settings.part_tokens(block.deep, tokens), block.text_tokens)
+            part = 1 if sequential else settings.part_tokens(block.deep, tokens)
             capacity = block.text_tokens + tokens
-            cache = block.layers * capacity * 2 * block.kv_heads * self.config.head_dim * self._item
-            working = part * self._working(block)
-            if self._reference:
-                working += _SCORE_COPIES * block.heads * min(part, ROWS) * capacity * self._wide
-                if self._item < self._wide:  # the reference computes in float32: queries and all keys and values
-                    working += self._wide * (part * block.heads + 2 * capacity * block.kv_heads) * self.config.head_dim
-            largest = max(largest, seen * (cache + working) + self._copies(block, settings))
+            cache = block.layers * 2 * block.kv_heads * self.config.head_dim * self._item  # of a token
+            reading = seen * self._stepping(block, block.text_tokens, capacity)
+            reading += (
+                4 * seen * block.text_tokens * block.width * self._item
+            )  # text states as they come in, and turned
+            if guided and rows > 1:  # the empty text is read once, into a cache that is then copied
+                reading += (rows + 1) * block.text_tokens * cache
+            stepping = seen * self._stepping(block, part, capacity)
+            largest = max(largest, seen * capacity * cache + max(reading, stepping) + self._copies(block, settings))
         return largest + _LATENT_COPIES * rows * tokens * self.config.token_channels * self._wide
 
     def denoising_bytes(self, height: int, width: int) -> int:
@@ -122,6 +124,16 @@ class Footprint:
             text_tokens = self.config.txt_size if self.config.reads_text(index) else 0
             if layers:
                 yield _Block(deep, layers, width, *self.config.heads_of(width), text_tokens)
+
+    def _stepping(self, block: _Block, part: int, capacity: int) -> int:
+        """Of a row, while `part` of its tokens go through a layer."""
+        inner, kv_inner = self._inner(block)
+        attention = part * (2 * block.width + 3 * inner + 2 * kv_inner) * self._item
+        if self._reference:
+            attention += _SCORE_COPIES * block.heads * min(part, ROWS) * capacity * self._wide
+            if self._item < self._wide:  # the reference computes in float32: queries and all keys and values
+                attention += self._wide * (part * inner + 2 * capacity * kv_inner)
+        return max(attention, part * self._working(block))
 
     def _inner(self, block: _Block) -> tuple[int, int]:
         return block.heads * self.config.head_dim, block.kv_heads * self.config.head_dim
