@@ -1,4 +1,4 @@
-"""The command line: python -m serve up | generate | demo | status | evaluate | experiment."""
+"""The command line: python -m serve up | generate | demo | status | evaluate | experiment | validate | manifest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .catalogue import load_catalogue
 from .client import Client, save_images, usable_folder
 from .errors import ServeError
 from .experiment_commands import app as experiment_commands
+from .manifest_command import app as manifest_commands
+from .preflight import refusal
 from .settings import absolute_journal_url, from_environment
 from .up import check_port
 from .up import up as run
@@ -28,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(experiment_commands, name="experiment")
+app.add_typer(manifest_commands, name="manifest")
 
 Url = Annotated[str | None, typer.Option(help="Where the gateway is (env: SWITCHBOARD_URL).", show_default=False)]
 
@@ -158,6 +161,21 @@ def evaluate(
     )
     print(report.to_text())
     raise typer.Exit(report.target.valuation is None)
+
+
+@app.command()
+def validate(
+    catalogue: Annotated[Path | None, typer.Option(help="Catalogue file [default: the embedded one].")] = None,
+) -> None:
+    """Say what is wrong with a catalogue, a line each (exit status 2), or what would run where."""
+    from .validate import class_problems, deployment_problems, table
+
+    settings = from_environment(catalogue=catalogue)
+    loaded = load_catalogue(settings.catalogue)
+    problems = list(deployment_problems(loaded, journal_elsewhere=settings.journal_url is not None))
+    if problems := problems + class_problems(loaded):
+        raise refusal(problems, settings.catalogue)
+    print(table(loaded))
 
 
 def main() -> int:

@@ -27,13 +27,16 @@ from .yaml_source import Path, parse_yaml
 Problem = tuple[Path, str]
 
 
-def problems_in(catalogue: Catalogue) -> list[Problem]:
-    """What would keep a replica from starting here, each with its path in the catalogue."""
-    found = [(("scorer", *path), words) for path, words in _scorer_problems(catalogue.scorer)]
-    if catalogue.encoder is not None and (words := _refused(partial(_check_encoder, catalogue.encoder))):
+def problems_in(catalogue: Catalogue, *, here: bool = True) -> list[Problem]:
+    """What would keep a replica from starting, each with its path in the catalogue.
+
+    `here`: model folders, installed weights and devices count too, as replicas will run on this machine.
+    """
+    found = [(("scorer", *path), words) for path, words in _scorer_problems(catalogue.scorer, here)]
+    if here and catalogue.encoder is not None and (words := _refused(partial(_check_encoder, catalogue.encoder))):
         found.append((("encoder",), words))
     for index, tier in enumerate(catalogue.tiers):
-        found += [(("tiers", index, *path), words) for path, words in _tier_problems(tier)]
+        found += [(("tiers", index, *path), words) for path, words in _tier_problems(tier, here)]
     return found
 
 
@@ -44,16 +47,17 @@ def refusal(problems: list[Problem], catalogue_file: FilePath | None) -> Catalog
     return CatalogueError([located.problem(tuple(path), words) for path, words in problems])
 
 
-def _scorer_problems(entry: ScorerEntry) -> Iterator[Problem]:
+def _scorer_problems(entry: ScorerEntry, here: bool) -> Iterator[Problem]:
     if words := _refused(lambda: resolve(entry.class_path, Scorer)):  # type: ignore[type-abstract]
         yield ("class",), words
         return
     if words := _refused(lambda: build_scorer(entry.class_path, **entry.class_options())):
         yield ("options" if entry.options else "class",), words
-    yield from _source_problems(entry)
+    if here:
+        yield from _source_problems(entry)
 
 
-def _tier_problems(entry: TierEntry) -> Iterator[Problem]:
+def _tier_problems(entry: TierEntry, here: bool) -> Iterator[Problem]:
     if words := _refused(lambda: resolve(entry.class_path, Tier)):  # type: ignore[type-abstract]
         yield ("class",), words
         return
@@ -66,7 +70,8 @@ def _tier_problems(entry: TierEntry) -> Iterator[Problem]:
             if words := _refused(lambda one=one: build_tier(**one)):  # type: ignore[misc]
                 key = next((key for key in options if key in words), None)
                 yield ("presets", name, "options", *([key] if key else [])), words
-    yield from _source_problems(entry)
+    if here:
+        yield from _source_problems(entry)
 
 
 def _check_encoder(entry: EncoderEntry) -> None:
