@@ -46,7 +46,7 @@ def draw_comparison(path: Path, outcomes: Mapping[str, Outcome], traffic: Traffi
     axes[0][0].set_ylim(0, None)
     axes[1][0].set_ylim(0, 1.12 * queue_limit)
     axes[0][0].set_xlim(0, traffic.duration_s / 60)
-    axes[0][0].legend(frameon=False, loc="upper right", fontsize=9)
+    axes[0][-1].legend(frameon=False, loc="upper right", fontsize=9)
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=9)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 from statistics import mean, stdev
 from typing import Any
 
+from bandit.context import ArmContext
+from bandit.policy import Policy
 from bandit.simulation import ARMS, MANY_CALLERS
 from cluster.scaling import ScalingRule
 from cluster.simulation.engine import Simulation, simulate
@@ -44,6 +47,8 @@ BURSTY = Traffic(
     6600.0,
 )
 DEADLINE_S = 60.0
+_TRAINING = 2000  # requests that a policy has learned from
+_FULL = 0.8  # of the replicas asked for
 MOST = 80
 RULE = ScalingRule(
     target_latency_s=TIER.target_latency_s,
@@ -108,19 +113,20 @@ def compare(seeds: Sequence[int], say: Callable[[str], None]) -> tuple[list[dict
 
 
 def large_cluster(replicas: int, requests: int, policy: str, seed: int) -> dict[str, Any]:
-    """Three tiers under the router and our scaling, as many requests/s as fill `replicas` to about 80 %.
+    """Three tiers under the router and our scaling, as many requests/s as fill `replicas` to 80 % while all is calm.
 
     Raises UnknownPolicy. `wall_s` and `processor_s` are of the simulation alone.
     """
     started_s, started_processor_s = time.perf_counter(), time.process_time()
     arms = [replace(arm, service_s=20 * arm.service_s) for arm in ARMS]  # of the size that needs a GPU: 0.4 to 10 s
-    shares = {"gan": 0.4, "diffusion": 0.3, "flow": 0.3}  # of requests: a guess, from which the run starts
-    each_s = sum(shares[arm.tier] * arm.service_s for arm in arms)
-    rate_per_s = 0.8 * replicas / each_s
+    learned = trained(policy, _TRAINING, seed, arms)
+    shares = _calm_shares(learned, arms, seed)
+    each_s = sum(share * arm.service_s for share, arm in zip(shares, arms, strict=True))
+    rate_per_s = _FULL * replicas / each_s
     tiers, scalers = [], []
-    for arm in arms:
+    for arm, share in zip(arms, shares, strict=True):
         service = ServiceTime(arm.service_s, shape="lognormal", deviation=0.2)
-        start = max(1, round(shares[arm.tier] * arm.service_s / each_s * replicas))
+        start = max(1, round(share * arm.service_s / each_s * replicas))
         target_s = 4 * arm.service_s
         tier = TierModel(
             arm.tier, service, startup_s=60.0, startup_deviation=0.2, initial_replicas=start, target_latency_s=target_s
@@ -128,12 +134,28 @@ def large_cluster(replicas: int, requests: int, policy: str, seed: int) -> dict[
         rule = ScalingRule(target_s, 0, replicas, downscale_delay_s=120.0, startup_s=60.0)
         tiers.append(tier)
         scalers.append(ForecastScaler(rule, tier))
-    router = PolicyRouter(trained(policy, 2000, seed, arms), arms, tiers, MANY_CALLERS, seed)
+    router = PolicyRouter(learned, arms, tiers, MANY_CALLERS, seed)
     setting = Simulation(tiers, router, scalers, seed, deadline_s=120.0)
     outcome = simulate(setting, steady(rate_per_s, requests / rate_per_s).arrivals_s(seed))
     figures = outcome.figures()
     figures["rate_per_s"] = rate_per_s
+    figures["mean_replicas"] = figures["replica_seconds"] / outcome.duration_s
     figures["duration_s"] = outcome.duration_s
     figures["wall_s"] = time.perf_counter() - started_s
     figures["processor_s"] = time.process_time() - started_processor_s
     return figures
+
+
+def _calm_shares(policy: Policy, arms: Sequence[ArmContext], seed: int) -> list[float]:
+    """What the policy sends to each tier, on average, while none of them is busy."""
+    tiers = [TierModel(arm.tier, ServiceTime(arm.service_s)) for arm in arms]
+    router = PolicyRouter(policy, arms, tiers, MANY_CALLERS, seed)
+    rng, idle = Random(f"{seed} calm"), [_Idle()] * len(arms)
+    drawn = [router.route(0.0, idle, rng)[1] for _ in range(_TRAINING)]
+    return [mean(shares) for shares in zip(*drawn, strict=True)]
+
+
+class _Idle:
+    """A tier with one replica and nothing to do."""
+
+    running, in_flight, has_room = 1, 0, True

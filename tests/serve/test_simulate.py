@@ -85,7 +85,7 @@ def test_ours_misses_less_than_serve_as_shipped_and_costs_less() -> None:
 
 
 def test_picture_is_drawn(tmp_path: Path) -> None:
-    outcome = run_bursty(SCALERS["ours"](), 1)
+    outcome = run_bursty(SCALERS["ours"](), 11)
     draw_comparison(tmp_path / "one.png", {"ours": outcome}, BURSTY, TIER.queue_limit or 0, "a note")
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
 
