@@ -17,6 +17,7 @@ from .attention_configurations import MOST_SPLITS
 from .attention_tuning import bucket, decode_rows, interpreting, launch
 
 SPAN = 128  # a split holds a multiple of so many keys, which every block of keys divides
+KEYS_WHOLE = 128  # widest float32 head dim of which one program of the keys' kernel makes all columns
 PROCESSORS_UNKNOWN = 108  # under the interpreter: those of an A100
 
 
@@ -73,12 +74,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tenso
     lse = empty((batch, heads, queries), torch.float32, q.device)
     inputs = (*_three(q), *_three(k), *_three(v))
     if group * queries > decode_rows(q):
-        lengths = (heads, group, queries, keys, bucket(q.device, batch * heads, queries, keys))
+        shape = bucket(q.device, batch * heads, queries, keys)
         launch("forward", lambda m, _: batch * heads * -(-queries // m), width,
-               q, k, v, out, lse, scale, *inputs, *_three(out), *lengths)  # fmt: skip
+               q, k, v, out, lse, scale, *inputs, *_three(out), heads, group, queries, keys, shape)  # fmt: skip
         return out, lse
     splits, span = prefix_splits(batch * kv_heads, keys, _processors(q.device))
-    lengths = (heads, group, queries, keys, bucket(q.device, batch * kv_heads, queries, keys), span)
+    shape = bucket(q.device, batch * kv_heads, queries, keys)
     if splits == 1:
         parts, part_lse, strides = out, lse, (0, *_three(out))
     else:
@@ -86,7 +87,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tenso
         part_lse = empty((splits, batch, heads, queries), torch.float32, q.device)
         strides = parts.stride()[:4]
     launch("decode", lambda m, n: batch * kv_heads * splits, width,
-           q, k, v, parts, part_lse, scale, *inputs, *strides, *lengths)  # fmt: skip
+           q, k, v, parts, part_lse, scale, *inputs, *strides, heads, group, queries, keys, shape, span)  # fmt: skip
     if splits > 1:
         launch("reduce", lambda m, n: batch * heads * queries, width,
                parts, part_lse, out, lse, *_three(out), heads, queries, splits)  # fmt: skip
@@ -107,7 +108,8 @@ def gradients(
     dq = dk = dv = None
     if of_kv:
         dk, dv = _as_tokens(k), _as_tokens(v)
-        launch("keys", lambda _, n: batch * kv_heads * -(-keys // n), width,
+        halves = 2 if q.dtype == torch.float32 and width > KEYS_WHOLE else 1
+        launch("keys", lambda _, n: batch * kv_heads * -(-keys // n) * halves, width,
                q, k, v, grad, dk, dv, lse, delta, scale, *strides, *_three(dk), *_three(dv), *lengths)  # fmt: skip
     if of_q:
         dq = _as_tokens(q)

@@ -33,6 +33,17 @@ def kernel_device() -> torch.device:
     return torch.device("cuda")
 
 
+@pytest.fixture
+def buffers_of_nan(monkeypatch: pytest.MonkeyPatch, kernel_device: torch.device) -> None:
+    """What a kernel leaves out shows."""
+    from replicas.kernels import attention_triton as module
+
+    def nan(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        return torch.full(shape, float("nan"), dtype=dtype, device=device)
+
+    monkeypatch.setattr(module, "empty", nan)
+
+
 def mend_products_of_bfloat16() -> None:
     """The interpreter of Triton 3.9 keeps bfloat16 as its bits and multiplies these as integers; here, as numbers."""
     import triton.language as tl
