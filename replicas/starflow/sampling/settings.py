@@ -45,12 +45,12 @@ class SamplerSettings:
         for name in ("rough_first", "guide_deep_only"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: True, False")
-        if not isinstance(self.colors, int) or isinstance(self.colors, bool) or self.colors < 1:
-            raise ValueError(f"colors is {self.colors!r}; allowed: a whole number of at least 1")
-        for name in ("deep_part_tokens", "shallow_part_tokens"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} is {value!r}; allowed: None or a whole number of at least 1")
+        for name in ("colors", "deep_part_tokens", "shallow_part_tokens"):
+            value, either = getattr(self, name), "" if name == "colors" else "None or "
+            if value is None and either:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} is {value!r}; allowed: {either}a whole number of at least 1")
         if not (math.isfinite(self.attention_temperature) and self.attention_temperature > 0):
             raise ValueError(f"attention_temperature is {self.attention_temperature!r}; allowed: a number above 0")
 
