@@ -18,7 +18,7 @@ from bandit.interference.origin import origin
 
 from .errors import BadSettings, ServeError
 from .simulate_picture import draw_comparison
-from .simulate_study import BURSTY, TIER, compare, large_cluster
+from .simulate_study import CASES, OURS, SHIPPED, compare, large_cluster, with_target
 
 app = typer.Typer(
     help="Simulate scaling and routing, without a cluster.",
@@ -28,32 +28,35 @@ app = typer.Typer(
 )
 
 _FIRST_SEED = 11  # defaults of scaling and forecast were chosen on the seeds 1 to 3
-_SHOWN = ("Serve as shipped", "Serve, our delays, target 0.7", "ours")
 
 
 @app.command()
 def scaling(
+    case: Annotated[str, typer.Option(help="single: one image at a time; batches: eight at once.")] = "single",
     seeds: Annotated[int, typer.Option(help="How many draws of the traffic.", min=2, max=1000)] = 10,
-    out: Annotated[Path | None, typer.Option(help="Folder for scaling.json and scaling.png.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for scaling-CASE.json and scaling-CASE.png.")] = None,
 ) -> None:
     """Our scaling beside Serve's own on the same bursty traffic."""
-    rows, first = compare(
-        range(_FIRST_SEED, _FIRST_SEED + seeds), lambda name: print(f"simulating: {name}", file=sys.stderr, flush=True)
-    )
+    if case not in CASES:
+        raise BadSettings(f"there is no case {case!r}; known: {', '.join(CASES)}")
+    chosen, drawn = CASES[case], range(_FIRST_SEED, _FIRST_SEED + seeds)
+    rows, first = compare(chosen, drawn, lambda name: print(f"simulating: {name}", file=sys.stderr, flush=True))
     print(comparison_text(rows))
     if out is None:
         return
-    made = origin()
+    made, tier = origin(), chosen.tier
+    batch_s = tier.service.mean_s(tier.batch)
     note = (
-        f"simulated · {made['date']} · commit {made['commit']} · one tier: {TIER.service.first_s:g} s an image, "
-        f"{TIER.startup_s:g} s to start, late beyond {TIER.target_latency_s:g} s"
+        f"simulated · {made['date']} · commit {made['commit']} · one tier: {batch_s:g} s a batch of {tier.batch}, "
+        f"{tier.startup_s:g} s to start, late beyond {tier.target_latency_s:g} s"
     )
+    shown = {name: first[name] for name in (SHIPPED, with_target(chosen.shown), OURS)}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        study = {"made": made, "seeds": seeds, "rows": rows}
-        (out / "scaling.json").write_text(json.dumps(study, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        shown = {name: first[name] for name in _SHOWN}
-        draw_comparison(out / "scaling.png", shown, BURSTY, TIER.queue_limit or 0, note)
+        study = {"made": made, "case": case, "seeds": list(drawn), "rows": rows}
+        path = out / f"scaling-{case}.json"
+        path.write_text(json.dumps(study, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        draw_comparison(path.with_suffix(".png"), shown, chosen.traffic, tier.queue_limit or 0, note)
     except OSError as error:
         raise BadSettings(f"--out {str(out)!r} cannot be written: {error.strerror}; name a folder that can") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import mean, stdev
 from typing import Any
@@ -23,93 +23,141 @@ from cluster.simulation.traffic import Phase, Traffic, steady
 
 from .simulate_routing import PolicyRouter, trained
 
-# A large tier on one GPU: 2 s an image, a minute to start. Bursts, a ramp both ways, a pause to zero, and a return.
-TIER = TierModel(
-    "flow",
-    ServiceTime(2.0, shape="lognormal", deviation=0.2),
-    startup_s=60.0,
-    startup_deviation=0.2,
-    initial_replicas=6,
-    target_latency_s=8.0,
-    queue_limit=200,
-)
-BURSTY = Traffic(
-    (
-        Phase(0.0, 2.0),
-        Phase(900.0, 20.0),
-        Phase(1500.0, 2.0),
-        Phase(2400.0, 2.0, 20.0),
-        Phase(3000.0, 20.0, 2.0),
-        Phase(3600.0, 0.0),
-        Phase(4800.0, 4.0),
-        Phase(5400.0, 1.0),
-    ),
-    6600.0,
-)
-DEADLINE_S = 60.0
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One tier under one trace, and the values of Serve's `target_ongoing_requests` that are tried on it."""
+
+    tier: TierModel
+    traffic: Traffic
+    targets: tuple[float, ...]
+    shown: float  # the one of them that does best, for the picture
+
+    def scalers(self) -> dict[str, Callable[[], Scaler]]:
+        """Name -> a fresh scaler: Serve's as shipped and tuned, ours without and with the router's forecast."""
+        tier = self.tier
+        rule = ScalingRule(
+            target_latency_s=tier.target_latency_s,
+            min_replicas=0,
+            max_replicas=_MOST,
+            downscale_delay_s=120.0,
+            idle_after_s=300.0,
+            startup_s=tier.startup_s,
+            queue_limit=tier.queue_limit,
+        )
+        shipped = ServeSettings(0, _MOST)
+        tuned = replace(
+            shipped,
+            look_back_period_s=12.0,
+            upscale_delay_s=0.0,
+            downscale_delay_s=120.0,
+            downscale_to_zero_delay_s=300.0,
+        )
+        return {
+            SHIPPED: lambda: ServeDefault(shipped),
+            **{
+                with_target(target): lambda target=target: ServeDefault(  # type: ignore[misc]
+                    replace(tuned, target_ongoing_requests=target)
+                )
+                for target in self.targets
+            },
+            "ours, queue alone": lambda: ForecastScaler(rule, tier, forecasts=False),
+            OURS: lambda: ForecastScaler(rule, tier),
+        }
+
+    def run(self, scaler: Scaler, seed: int) -> Outcome:
+        """The trace of one seed under one scaler."""
+        setting = Simulation((self.tier,), FixedShares([1.0]), (scaler,), seed, deadline_s=_DEADLINE_S)
+        return simulate(setting, self.traffic.arrivals_s(seed))
+
+
+def with_target(target: float) -> str:
+    """The name of Serve's policy with our delays and look-back, and this target."""
+    return f"Serve, our delays, target {target:g}"
+
+
+def bursty(times: float) -> Traffic:
+    """Bursts, a ramp both ways, a pause to zero, and a return; from 1 to 20 requests/s, times a number."""
+    return Traffic(
+        (
+            Phase(0.0, 2.0 * times),
+            Phase(900.0, 20.0 * times),
+            Phase(1500.0, 2.0 * times),
+            Phase(2400.0, 2.0 * times, 20.0 * times),
+            Phase(3000.0, 20.0 * times, 2.0 * times),
+            Phase(3600.0, 0.0),
+            Phase(4800.0, 4.0 * times),
+            Phase(5400.0, 1.0 * times),
+        ),
+        6600.0,
+    )
+
+
+SHIPPED, OURS = "Serve as shipped", "ours"
+_MOST = 80  # replicas
+_DEADLINE_S = 60.0
 _TRAINING = 2000  # requests that a policy has learned from
 _FULL = 0.8  # of the replicas asked for
-MOST = 80
-RULE = ScalingRule(
-    target_latency_s=TIER.target_latency_s,
-    min_replicas=0,
-    max_replicas=MOST,
-    downscale_delay_s=120.0,
-    idle_after_s=300.0,
-    startup_s=TIER.startup_s,
-    queue_limit=TIER.queue_limit,
-)
-_PATIENT = ServeSettings(0, MOST)  # as shipped, but for its limits
-_LIKE_OURS = replace(
-    _PATIENT, look_back_period_s=12.0, upscale_delay_s=0.0, downscale_delay_s=120.0, downscale_to_zero_delay_s=300.0
-)
-SCALERS: dict[str, Callable[[], Scaler]] = {
-    "Serve as shipped": lambda: ServeDefault(_PATIENT),
-    "Serve, our delays, target 2": lambda: ServeDefault(_LIKE_OURS),
-    "Serve, our delays, target 1": lambda: ServeDefault(replace(_LIKE_OURS, target_ongoing_requests=1.0)),
-    "Serve, our delays, target 0.7": lambda: ServeDefault(replace(_LIKE_OURS, target_ongoing_requests=0.7)),
-    "ours, queue alone": lambda: ForecastScaler(RULE, TIER, forecasts=False),
-    "ours": lambda: ForecastScaler(RULE, TIER),
+CASES = {
+    "single": Case(  # a large tier: one image at a time, a minute to start
+        TierModel(
+            "flow",
+            ServiceTime(2.0, shape="lognormal", deviation=0.2),
+            startup_s=60.0,
+            startup_deviation=0.2,
+            initial_replicas=6,
+            target_latency_s=8.0,
+            queue_limit=200,
+        ),
+        bursty(1.0),
+        targets=(2.0, 1.0, 0.7),
+        shown=0.7,
+    ),
+    "batches": Case(  # a medium tier: up to eight images at once
+        TierModel(
+            "diffusion",
+            ServiceTime(1.0, more_s=0.1, shape="lognormal", deviation=0.2),
+            batch=8,
+            batch_wait_s=0.05,
+            startup_s=30.0,
+            startup_deviation=0.2,
+            initial_replicas=4,
+            target_latency_s=5.0,
+            queue_limit=400,
+        ),
+        bursty(4.0),
+        targets=(8.0, 5.6, 2.0, 0.7),
+        shown=5.6,
+    ),
 }
 
 
-def run_bursty(scaler: Scaler, seed: int) -> Outcome:
-    """The bursty trace of one seed under one scaler."""
-    setting = Simulation((TIER,), FixedShares([1.0]), (scaler,), seed, deadline_s=DEADLINE_S)
-    return simulate(setting, BURSTY.arrivals_s(seed))
-
-
-def compare(seeds: Sequence[int], say: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, Outcome]]:
+def compare(
+    case: Case, seeds: Sequence[int], say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, Outcome]]:
     """A row for every scaler over all seeds, and the outcomes of the first seed."""
     rows, first = [], {}
-    for name, make in SCALERS.items():
+    for name, make in case.scalers().items():
         say(name)
-        outcomes = [run_bursty(make(), seed) for seed in seeds]
+        outcomes = [case.run(make(), seed) for seed in seeds]
         first[name] = outcomes[0]
-        figures = [outcome.figures(BURSTY) for outcome in outcomes]
-        after_s = [figure["tiers"][TIER.name]["capacity_after_s"] for figure in figures]
-        rows.append(
-            {
-                "scaler": name,
-                "requests": mean(figure["requests"] for figure in figures),
-                **{
-                    key: mean(figure[key] for figure in figures)
-                    for key in ("violation_share", "refused", "expired", "p50_s", "p95_s", "p99_s", "replica_seconds")
-                },
-                "violation_share_deviation": stdev(figure["violation_share"] for figure in figures),
-                "replica_seconds_deviation": stdev(figure["replica_seconds"] for figure in figures),
-                "most_replicas": mean(figure["most_replicas"] for figure in figures),
-                # None, where capacity never came, counts as the whole phase.
-                "burst_to_capacity_s": mean(
-                    end_s - start_s if reached is None else reached
-                    for reached, (start_s, end_s) in ((one[0], BURSTY.rises()[0]) for one in after_s)
-                ),
-                "zero_to_first_image_s": mean(
-                    seconds for figure in figures for seconds in figure["first_images_s"][:1]
-                ),
-            }
-        )
+        rows.append({"scaler": name, **_means(case, outcomes)})
     return rows, first
+
+
+def _means(case: Case, outcomes: Sequence[Outcome]) -> dict[str, float]:
+    figures = [outcome.figures(case.traffic) for outcome in outcomes]
+    keys = ("requests", "violation_share", "refused", "expired", "p50_s", "p95_s", "p99_s", "replica_seconds")
+    start_s, end_s = case.traffic.rises()[0]
+    # None, where capacity never came, counts as the whole burst.
+    reached_s = [figure["tiers"][case.tier.name]["capacity_after_s"][0] for figure in figures]
+    return {
+        **{key: mean(figure[key] for figure in figures) for key in (*keys, "most_replicas")},
+        "violation_share_deviation": stdev(figure["violation_share"] for figure in figures),
+        "replica_seconds_deviation": stdev(figure["replica_seconds"] for figure in figures),
+        "burst_to_capacity_s": mean(end_s - start_s if one is None else one for one in reached_s),
+        "zero_to_first_image_s": mean(seconds for figure in figures for seconds in figure["first_images_s"][:1]),
+    }
 
 
 def large_cluster(replicas: int, requests: int, policy: str, seed: int) -> dict[str, Any]:

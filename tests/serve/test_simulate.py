@@ -1,6 +1,7 @@
 """Tests of what joins the router with the simulator, and of the command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,10 +12,11 @@ from bandit.errors import UnknownPolicy
 from bandit.policies import build
 from bandit.simulation import ARMS, ONE_CALLER
 from cluster.simulation.tiers import ServiceTime, TierModel
-from serve import simulate, simulate_study
+from cluster.simulation.traffic import Phase, Traffic
+from serve import simulate
 from serve.simulate_picture import draw_comparison
 from serve.simulate_routing import PolicyRouter, trained
-from serve.simulate_study import BURSTY, SCALERS, TIER, compare, large_cluster, run_bursty
+from serve.simulate_study import CASES, OURS, SHIPPED, compare, large_cluster, with_target
 
 TIERS = [TierModel(arm.tier, ServiceTime(arm.service_s)) for arm in ARMS]
 
@@ -71,22 +73,25 @@ def test_large_cluster_refuses_an_unknown_policy() -> None:
 
 
 @pytest.mark.slow
-def test_ours_misses_less_than_serve_as_shipped_and_costs_less() -> None:
-    """What docs/scaling.md says of ten seeds, on two of others; the tuned rows are there so that nobody is fooled."""
-    rows, _ = compare((101, 102), lambda name: None)
+@pytest.mark.parametrize("case", ["single", "batches"])
+def test_ours_misses_less_than_serve_as_shipped_and_costs_less(case: str) -> None:
+    """What docs/scaling.md says of ten seeds, on two others, without tuning anything to the tier."""
+    whole = CASES[case]
+    rows, _ = compare(replace(whole, targets=(whole.shown,)), (101, 102), lambda name: None)
     found = {row["scaler"]: row for row in rows}
-    ours, shipped = found["ours"], found["Serve as shipped"]
+    ours, shipped, tuned = found[OURS], found[SHIPPED], found[with_target(whole.shown)]
     assert ours["violation_share"] < 0.7 * shipped["violation_share"]
     assert ours["replica_seconds"] < 0.7 * shipped["replica_seconds"]
-    assert ours["burst_to_capacity_s"] < shipped["burst_to_capacity_s"]
     assert ours["violation_share"] < found["ours, queue alone"]["violation_share"]
-    assert set(found) == set(SCALERS)
-    assert "Serve as shipped" in simulate.comparison_text(rows)
+    # Serve's, tuned to the tier by hand, is as good: a little less is late, and it costs a little more.
+    assert ours["replica_seconds"] < tuned["replica_seconds"]
+    assert ours["violation_share"] < 1.3 * tuned["violation_share"]
 
 
 def test_picture_is_drawn(tmp_path: Path) -> None:
-    outcome = run_bursty(SCALERS["ours"](), 11)
-    draw_comparison(tmp_path / "one.png", {"ours": outcome}, BURSTY, TIER.queue_limit or 0, "a note")
+    case = CASES["single"]
+    outcome = case.run(case.scalers()[OURS](), 11)
+    draw_comparison(tmp_path / "one.png", {OURS: outcome}, case.traffic, 200, "a note")
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -100,19 +105,30 @@ def test_command_prints_a_line_per_tier_and_writes_the_numbers(tmp_path: Path) -
 
 
 def test_command_writes_table_and_picture_into_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {name: SCALERS[name] for name in simulate._SHOWN}
-    monkeypatch.setattr(simulate_study, "SCALERS", quick)
+    whole = CASES["single"]
+    quick = replace(whole, targets=(whole.shown,), traffic=Traffic((Phase(0.0, 2.0), Phase(60.0, 8.0)), 200.0))
+    quick = replace(quick, tier=replace(quick.tier, initial_replicas=0))
+    monkeypatch.setitem(simulate.CASES, "single", quick)
     done = CliRunner().invoke(simulate.app, ["scaling", "--seeds", "2", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert {row["scaler"] for row in json.loads((tmp_path / "scaling.json").read_text())["rows"]} == set(quick)
-    assert (tmp_path / "scaling.png").is_file()
+    rows = json.loads((tmp_path / "scaling-single.json").read_text())["rows"]
+    assert {row["scaler"] for row in rows} == set(quick.scalers())
+    assert all(row["scaler"] in done.output for row in rows)
+    assert (tmp_path / "scaling-single.png").is_file()
+
+
+def test_command_refuses_an_unknown_case(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["simulate", "scaling", "--case", "other"])
+    assert simulate.main() == 2
+    assert "known: single, batches" in capsys.readouterr().err
 
 
 def test_command_names_a_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(simulate, "compare", lambda seeds, say: ([], {}))
+    first = dict.fromkeys(CASES["single"].scalers())
+    monkeypatch.setattr(simulate, "compare", lambda case, seeds, say: ([], first))
     monkeypatch.setattr("sys.argv", ["simulate", "scaling", "--out", str(tmp_path / "file")])
     assert simulate.main() == 2
     assert "name a folder that can" in capsys.readouterr().err
