@@ -6,6 +6,7 @@ comments on top say which ones have to be there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,8 @@ from .settings import absolute_journal_url, from_environment
 from .validate import deployment_problems
 
 app = typer.Typer(help="Write what `serve deploy`, KubeRay and `ray up` expect.", no_args_is_help=True)
+
+_KUBE_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,45}[a-z0-9])?")  # KubeRay adds 6 characters, and more for pods
 
 CatalogueFile = Annotated[
     Path | None, typer.Option("--catalogue", help="Catalogue file [default: the embedded one].", show_default=False)
@@ -91,6 +94,8 @@ def kuberay(
     """Write a RayService (ray.io/v1) with a worker group per node type, and its NetworkPolicy."""
     if redis_secret is not None and redis_address is None:
         raise BadSettings("--redis-secret without --redis-address: say which Redis the password is for")
+    if not _KUBE_NAME.fullmatch(name):
+        raise BadSettings(f"--name {name!r} should be a-z, 0-9 and -, begin with a letter, at most 47 characters")
     file, loaded = _read(catalogue)
     _refuse(file, _node_problems(loaded, "memory_gib", "a pod needs its size"))
     kube = Kube(

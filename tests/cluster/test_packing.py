@@ -59,6 +59,19 @@ def test_a_whole_gpu_needs_one_that_nobody_shares() -> None:
     assert unplaced([share, claim("whole", 1, num_cpus=0.0, num_gpus=1.0)], (PAIR,)) == {}
 
 
+def test_a_whole_gpu_is_not_put_together_from_what_shares_leave() -> None:
+    three = NodeType(name="three", num_cpus=8, num_gpus=3)
+    shares = claim("shares", 3, num_cpus=0.0, num_gpus=0.6)  # leave 0.4 of each GPU, 1.2 in all
+    assert unplaced([claim("whole", 1, num_cpus=0.0, num_gpus=1.0), shares], (three,)) != {}
+
+
+def test_where_the_clever_orders_fail_others_are_tried() -> None:
+    """Largest first leaves a hole of 1 in each node; 3 + 2 and 2 + 2 + 4 fill them."""
+    nodes = (NodeType(name="five", num_cpus=5), NodeType(name="eight", num_cpus=8))
+    claims = [claim(str(index), 1, num_cpus=size) for index, size in enumerate((3.0, 2.0, 2.0, 2.0, 4.0))]
+    assert unplaced(claims, nodes) == {}
+
+
 def test_tiers_that_may_run_on_one_type_only_are_placed_first() -> None:
     """The flexible one comes first in the file, and would take all L4 nodes if it were placed first."""
     flexible = claim(

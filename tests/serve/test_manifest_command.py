@@ -126,6 +126,11 @@ def test_a_redis_password_without_a_redis_is_refused(command: Command) -> None:
     assert "--redis-secret without --redis-address" in command.refused("kuberay", "--image", "x", "--redis-secret", "r")
 
 
+@pytest.mark.parametrize("name", ["Images", "1st", "images-", "i" * 48, ""])
+def test_a_name_that_kubernetes_refuses_is_refused_here(command: Command, name: str) -> None:
+    assert f"--name {name!r} should be" in command.refused("kuberay", "--image", "x", "--name", name)
+
+
 def test_ray_up_gets_provider_machines_and_head(command: Command) -> None:
     config = "node_config: {InstanceType: some}"
     text = CLUSTER.replace("name: head,", f"name: head, {config},").replace("name: cpu,", f"name: cpu, {config},")
