@@ -76,6 +76,14 @@ def test_throughput_of_full_batches_is_their_size_over_their_time() -> None:
     assert max(tier.waits_s) <= 20.0
 
 
+def test_requests_before_the_measured_time_are_served_and_not_counted() -> None:
+    model = TierModel("tier", ServiceTime(3.0), queue_limit=2)
+    setting = Simulation((model,), FixedShares([1.0]), (FixedReplicas(1),), seed=1, measure_from_s=5.0, deadline_s=20.0)
+    tier = simulate(setting, [1.0, 2.0, 3.0, 3.5, 8.0]).tiers[0]
+    assert list(tier.waits_s) == [2.0]  # behind three of those before; the fourth was refused
+    assert (list(tier.latencies_s), tier.requests, tier.refused) == ([5.0], 1, 0)
+
+
 def test_a_batch_waits_for_others_no_longer_than_it_may() -> None:
     model = TierModel("tier", ServiceTime(0.1), batch=4, batch_wait_s=0.5)
     setting = Simulation((model,), FixedShares([1.0]), (FixedReplicas(1),), seed=1)
