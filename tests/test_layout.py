@@ -25,6 +25,10 @@ PICKLED = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy"}
 ONE_IMPORTER = {
     "vowpal_wabbit_next": {"bandit/vowpal.py"},
     "diffusers": {"replicas/diffusion.py"},
+    "triton": {
+        f"replicas/kernels/{name}.py"
+        for name in ("attention_forward", "attention_backward", "attention_tuning", "compile_attention")
+    },
     "transformers": {
         "replicas/clip_scorer.py", "replicas/diffusion.py", "replicas/sentence_encoder.py", "replicas/starflow/text.py",
     },

@@ -1,7 +1,7 @@
 """Causal attention by the Triton kernels: buffers, which kernel for which shape, and the gradient.
 
-The kernels lie in `attention_forward.py` and `attention_backward.py`. Here and in these two alone Triton is imported,
-beside what tunes and compiles them: `attention_tuning.py`, `compile_attention.py`.
+The kernels lie in `attention_forward.py` and `attention_backward.py`. Triton is imported there, and by what tunes and
+compiles them: `attention_tuning.py`, `compile_attention.py`.
 """
 
 from __future__ import annotations

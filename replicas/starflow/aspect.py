@@ -41,6 +41,11 @@ def sizes(image_px: int, multiple_px: int, *, any_aspect: bool) -> Mapping[str, 
     return found
 
 
+def with_aspect(prompt: str, aspect: str) -> str:
+    """The prompt as flows that were trained on several aspect ratios read it, the empty one too."""
+    return f"{prompt}\n in a {aspect} aspect ratio.\n"
+
+
 def aspect_of(height_px: int, width_px: int, allowed: Mapping[str, tuple[int, int]]) -> str:
     """The aspect whose size this is. Raises SizeNotPossible, whose message lists what `allowed` holds."""
     for aspect, size_px in allowed.items():

@@ -105,32 +105,25 @@ class FlowConfig:
             _check(value is None or _is_count(value, 1), name, value, "absent or a whole number of at least 1")
         for name in _FLAGS:
             _check(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
-        layers = self.layers_per_block
+        layers: Any = self.layers_per_block
         _check(
             isinstance(layers, tuple) and len(layers) == self.num_blocks and all(_is_count(n, 0) for n in layers),
             "layers_per_block", layers, f"one whole number, or num_blocks = {self.num_blocks} of them",
         )  # fmt: skip
         _check(layers[-1] > 0, "layers_per_block", layers, "at least one layer in the deep block, which is the last")
-        _check(self.img_size % self.patch_size == 0, "img_size", self.img_size, f"a multiple of patch_size, {self.patch_size}")
-        _check(
-            self.norm_type in ("layer_norm", "rms_norm", "none"),
-            "norm_type",
-            self.norm_type,
-            "layer_norm, rms_norm, none",
-        )
+        patch = self.patch_size
+        _check(self.img_size % patch == 0, "img_size", self.img_size, f"a multiple of patch_size, {patch}")
+        norms = ("layer_norm", "rms_norm", "none")
+        _check(self.norm_type in norms, "norm_type", self.norm_type, ", ".join(norms))
         _check(self.seq_order in ("R2L", "L2R"), "seq_order", self.seq_order, "R2L, L2R")
-        clip = self.soft_clip
+        clip: Any = self.soft_clip
         _check(isinstance(clip, int | float) and 0 <= clip < float("inf"), "soft_clip", clip, "a number of at least 0")
         _check(self.head_dim % 4 == 0, "head_dim", self.head_dim, "a multiple of 4: rotary pairs on two axes")
         for name, width in (("channels", self.channels), ("top_block_channels", self.deep_channels)):
             heads = self.num_heads or width // self.head_dim
             _check(heads > 0, name, width, f"at least head_dim, {self.head_dim}, or num_heads given")
-            _check(
-                heads % (self.num_kv_heads or heads) == 0,
-                "num_kv_heads",
-                self.num_kv_heads,
-                f"a divisor of {heads} heads",
-            )
+            groups = self.num_kv_heads or heads
+            _check(heads % groups == 0, "num_kv_heads", groups, f"a divisor of {heads} heads")
         _check(not self.cond_top_only or self.txt_size > 0, "cond_top_only", True, "false where txt_size is 0")
         _check(
             (self.txt_dim > 0) <= (self.txt_size > 0), "txt_dim", self.txt_dim, "0 where txt_size is 0",

@@ -76,7 +76,7 @@ def load_pipeline(source: Source, device: str) -> FlowPipeline:
     logger.info("flow of %.2f GiB loaded, %.2f GiB with its parts", flow_bytes / GIB, held_bytes / GIB)
     habits = Habits(
         image_px=release.image_size_px, noise_std=release.noise_std, guidance=release.guidance, denoise=True,
-        any_aspect=release.config.rope,  # learned positions are those of one grid
+        names_aspect=release.names_aspect, any_aspect=release.config.rope,  # learned positions are those of one grid
     )  # fmt: skip
     return FlowPipeline(flow, words, pictures, habits, MemoryLimit(place, source.memory_gib, held_bytes))
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from replicas.errors import BatchTooLarge
 from replicas.seeds import generators, normal
 
-from .aspect import aspect_of, sizes
+from .aspect import aspect_of, sizes, with_aspect
 from .denoise import denoise
 from .likelihood import Likelihood, log_likelihood
 from .memory import Footprint, MemoryLimit
@@ -179,7 +179,7 @@ class FlowPipeline:
 
     def _worded(self, prompt: str, aspect: str) -> str:
         """The prompt as the flow read prompts in training, the empty one too."""
-        return f"{prompt}\n in a {aspect} aspect ratio.\n" if self.habits.names_aspect else prompt
+        return with_aspect(prompt, aspect) if self.habits.names_aspect else prompt
 
     def _notices(self, cut: Sequence[bool]) -> tuple[str | None, ...]:
         if not any(cut) or self.words is None:

@@ -35,7 +35,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "img_size": 32, "channel_size": 3, "patch_size": 4, "channels": 512, "blocks": 4, "layers_per_block": 8,
     "txt_size": 0, "noise_std": 0.3, "cfg": 0.0, "vae": None, "text": None,
 }  # fmt: skip
-_SERVING = frozenset({"img_size", "vae", "text", "noise_std", "cfg"})
+_SERVING = frozenset({"img_size", "vae", "text", "noise_std", "cfg", "mix_aspect"})
 # Changes the model and is not built here; "off" is 0, null or absent.
 _UNSUPPORTED = frozenset(
     {
@@ -48,7 +48,7 @@ _TRAINING_ONLY = frozenset(
     """
     acc batch_size caption_column compile data dataset drop_image drop_label dry_run epoch_length epochs finetuned_vae
     fp8 fsdp fsdp_text_encoder grad_clip grad_skip gradient_checkpoint gradient_checkpoint_mlp last_frame_cond
-    latent_norm_regularization logdir loss_scaling lr min_lr mix_aspect no_flip noise_type num_samples nvp
+    latent_norm_regularization logdir loss_scaling lr min_lr no_flip noise_type num_samples nvp
     resume_epoch resume_path sample_batch_size sample_freq save_every secondary_batch_size secondary_dataset
     secondary_img_size secondary_ratio secondary_vid_size train_seed use_8bit_adam use_mm_attn vae_decoder_factor
     video_to_video wandb_name warmup_steps wds
@@ -70,6 +70,7 @@ class Release:
     text_encoder: str | None
     noise_std: float  # standard deviation added to the latents in training, which the denoising step takes out
     guidance: float  # the released configuration's own
+    names_aspect: bool  # it was trained on several aspect ratios, and its prompts ended with theirs
 
 
 def read_release(path: Path, *, text_width: int | None = None) -> Release:
@@ -118,7 +119,9 @@ def read_release(path: Path, *, text_width: int | None = None) -> Release:
     guidance = _numbers(path, "cfg", values["cfg"], float)[0]
     if not 0 < noise_std < float("inf") or not 0 <= guidance < float("inf"):
         raise ModelNotLoadable(f"{path}: noise_std {noise_std} and cfg {guidance}; allowed: above 0, and at least 0")
-    return Release(config, image_size_px, factor, values["vae"] or None, text, noise_std, guidance)
+    return Release(
+        config, image_size_px, factor, values["vae"] or None, text, noise_std, guidance, bool(values.get("mix_aspect"))
+    )  # fmt: skip
 
 
 def _arguments(path: Path) -> dict[str, Any]:

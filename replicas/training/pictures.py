@@ -18,7 +18,7 @@ from torch import Tensor
 
 from replicas.errors import ModelNotLoadable
 from replicas.seeds import generators
-from replicas.starflow.aspect import sizes
+from replicas.starflow.aspect import sizes, with_aspect
 from replicas.starflow.latents import ImageAutoencoder
 from replicas.starflow.release import Release
 from replicas.starflow.text import TextEncoder
@@ -27,7 +27,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
 class Pictures:
-    """Captioned pictures, each cropped to the nearest of the aspect ratios that the release draws.
+    """Captioned pictures, cropped to squares, or with `mix_aspect` in the release to the nearest of its aspect ratios.
 
     Raises ModelNotLoadable where the folder holds no captioned picture, or release and encoders do not fit together.
     """
@@ -42,7 +42,9 @@ class Pictures:
             if given != wanted:
                 raise ModelNotLoadable(f"{what}: {given}, and the configuration wants {wanted}; give those it names")
         multiple_px = release.pixels_per_latent * config.patch_size
-        self._sizes = list(sizes(release.image_size_px, multiple_px, any_aspect=config.rope).values())
+        self._names_aspect = release.names_aspect
+        allowed = sizes(release.image_size_px, multiple_px, any_aspect=config.rope and release.names_aspect)
+        self._aspects = {size_px: aspect for aspect, size_px in allowed.items()}
         self._autoencoder, self._text = autoencoder, text
         self._by_size: dict[tuple[int, int], list[Path]] = {}
         for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
@@ -66,6 +68,8 @@ class Pictures:
                 "" if rng.random() < dropped_text else path.with_suffix(".txt").read_text("utf-8").strip()
                 for path in paths
             ]
+            if self._names_aspect:
+                captions = [with_aspect(caption, self._aspects[size_px]) for caption in captions]
             latents = self._autoencoder.encode(
                 _pixels(paths, size_px), generators([rng.getrandbits(62) for _ in paths])
             )
@@ -75,7 +79,7 @@ class Pictures:
         with Image.open(path) as picture:
             width_px, height_px = ImageOps.exif_transpose(picture).size
         shape = math.log(height_px / width_px)
-        return min(self._sizes, key=lambda size_px: abs(math.log(size_px[0] / size_px[1]) - shape))
+        return min(self._aspects, key=lambda size_px: abs(math.log(size_px[0] / size_px[1]) - shape))
 
 
 def _pixels(paths: Sequence[Path], size_px: tuple[int, int]) -> np.ndarray:

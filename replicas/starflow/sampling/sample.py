@@ -115,7 +115,8 @@ def _invert_block(one: _Block, z: Tensor, settings: SamplerSettings, check: Call
         return sequential(inversion(ready(lambda linear: packed(linear, seen))), z, check)
     part_tokens = settings.part_tokens(one.deep, tokens)
     rough = None
-    if settings.rough_first and block.dtype == torch.float32 and seen * part_tokens >= _ROUGH_ROWS:
+    rows_of_an_item = (2 if one.guidance > 0 else 1) * part_tokens  # not of the batch: an item must come out as alone
+    if settings.rough_first and block.dtype == torch.float32 and rows_of_an_item >= _ROUGH_ROWS:
         rough = ready(halved) if halving_is_faster(z.device) else None
     precision = Precision(settings.tolerance, settings.colors, rough)
     return jacobi(inversion(ready(lambda linear: linear)), z, part_tokens, precision, check)

@@ -38,7 +38,8 @@ def test_the_text_to_image_release_is_read(written):
 
 def test_what_is_left_out_has_the_released_default(written):
     release = read_release(written(noise_std=..., cfg=..., seq_order=..., soft_clip=..., head_dim=...))
-    assert (release.noise_std, release.guidance) == (0.3, 0.0)
+    assert (release.noise_std, release.guidance, release.names_aspect) == (0.3, 0.0, False)
+    assert read_release(written(mix_aspect=1)).names_aspect
     assert (release.config.seq_order, release.config.soft_clip, release.config.head_dim) == ("R2L", 0, 64)
 
 

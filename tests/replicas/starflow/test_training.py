@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from replicas.errors import ModelNotLoadable
+from replicas.starflow.aspect import with_aspect
 from replicas.starflow.checkpoint import load_flow
 from replicas.starflow.latents import ImageAutoencoder
 from replicas.starflow.release import read_release
@@ -28,6 +29,7 @@ RELEASE = """arguments:
 - sos: 1
 - use_softplus: 1
 - cond_top_only: 1
+- mix_aspect: 1
 - vae: tiny
 - text: tiny
 """
@@ -81,10 +83,21 @@ def test_batches_are_of_one_size_near_the_pictures_own_shape(photos, release_pat
     )
 
 
+def test_without_mixed_aspects_all_are_squares(photos, release_path, autoencoder_folder, t5_folder):
+    release_path.write_text(RELEASE.replace("mix_aspect: 1", "mix_aspect: 0"))
+    autoencoder, text = encoders(autoencoder_folder, t5_folder)
+    batches = Pictures(photos, read_release(release_path, text_width=24), autoencoder, text).batches(2, 1.0, 0)
+    latents, states = next(batches)
+    assert latents.shape == (2, 4, 4, 4)
+    assert torch.equal(states[0], text.encode([""]).states[0])
+
+
 def test_dropped_text_is_the_empty_prompt(photos, release_path, autoencoder_folder, t5_folder):
     autoencoder, text = encoders(autoencoder_folder, t5_folder)
+    (photos / "a.txt").unlink()
+    (photos / "b.txt").unlink()
     pictures = Pictures(photos, read_release(release_path, text_width=24), autoencoder, text)
-    empty = text.encode([""]).states[0]
+    empty = text.encode([with_aspect("", "1:1")]).states[0]
     always, never = (next(pictures.batches(3, share, 1))[1] for share in (1.0, 0.0))
     assert all(torch.equal(row, empty) for row in always)
     assert not any(torch.equal(row, empty) for row in never)
