@@ -64,7 +64,7 @@ def scaling(
 @app.command()
 def cluster(
     replicas: Annotated[int, typer.Option(help="About so many will be needed.", min=1, max=10_000)] = 1000,
-    requests: Annotated[int, typer.Option(help="How many arrive.", min=1, max=100_000_000)] = 1_000_000,
+    requests: Annotated[int, typer.Option(help="How many arrive.", min=100, max=100_000_000)] = 1_000_000,
     policy: Annotated[str, typer.Option(help="Which policy routes.")] = "factored",
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers there too.")] = None,
@@ -73,7 +73,11 @@ def cluster(
     figures = large_cluster(replicas, requests, policy, seed)
     print(cluster_text(figures))
     if json_path is not None:
-        json_path.write_text(json.dumps({"made": origin(), **figures}, indent=1) + "\n", encoding="utf-8")
+        told = json.dumps({"made": origin(), **figures}, indent=1, allow_nan=False) + "\n"
+        try:
+            json_path.write_text(told, encoding="utf-8")
+        except OSError as error:
+            raise BadSettings(f"--json {str(json_path)!r} cannot be written: {error.strerror}") from error
 
 
 def comparison_text(rows: list[dict[str, Any]]) -> str:
@@ -100,8 +104,9 @@ def cluster_text(figures: dict[str, Any]) -> str:
     ]
     for name, tier in figures["tiers"].items():
         lines.append(
-            f"{name:12} {100 * tier['share']:6.1f}% {100 * tier['violation_share']:12.2f}% {tier['p50_s']:7.2f} "
-            f"{tier['p95_s']:7.2f} {tier['p99_s']:7.2f} {tier['most_replicas']:14d}"
+            f"{name:12} {100 * tier['share']:6.1f}% {100 * tier['violation_share']:12.2f}% "
+            + " ".join(f"{'-' if tier[key] is None else f'{tier[key]:.2f}':>7}" for key in ("p50_s", "p95_s", "p99_s"))
+            + f" {tier['most_replicas']:14d}"
         )
     lines.append(
         f"{figures['requests']:,} requests at {figures['rate_per_s']:.0f}/s over {figures['duration_s']:.0f} s, "

@@ -108,10 +108,10 @@ class Outcome:
         }
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of all do not exceed (nearest rank); NaN of nothing."""
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The smallest value that at least `share` of all do not exceed (nearest rank); None of nothing."""
     if not ordered:
-        return math.nan
+        return None
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 

@@ -104,6 +104,19 @@ def test_command_prints_a_line_per_tier_and_writes_the_numbers(tmp_path: Path) -
     assert json.loads(told.read_text())["requests"] > 400
 
 
+def test_command_says_where_a_tier_got_nothing_and_where_nothing_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = large_cluster(5, 200, "uniform", seed=0)
+    figures["tiers"]["flow"] |= dict.fromkeys(("p50_s", "p95_s", "p99_s"))
+    monkeypatch.setattr(simulate, "large_cluster", lambda *_: figures)
+    monkeypatch.setattr("sys.argv", ["simulate", "cluster", "--json", "/nowhere/at/all"])
+    assert simulate.main() == 2
+    told = capsys.readouterr()
+    assert told.out.splitlines()[3].split()[3:6] == ["-"] * 3
+    assert "/nowhere/at/all" in told.err
+
+
 def test_command_writes_table_and_picture_into_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = CASES["single"]
     quick = replace(whole, targets=(whole.shown,), traffic=Traffic((Phase(0.0, 2.0), Phase(60.0, 8.0)), 200.0))

@@ -1,6 +1,6 @@
 """Serve's policy as pure functions, held to the installed Ray: the same answers over random histories."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -31,7 +31,10 @@ SETTINGS = st.builds(
     upscaling_factor=st.sampled_from([0.3, 1.0, 2.0]),
     downscaling_factor=st.sampled_from([0.3, 1.0]),
 )
-TURNS = st.lists(st.tuples(st.floats(0, 40), st.integers(0, 40), st.floats(0, 100)), min_size=1, max_size=25)
+TURNS = st.lists(
+    st.tuples(st.floats(0, 40), st.integers(0, 40), st.just(0.0) | st.floats(0, 100)), min_size=1, max_size=25
+)
+QUICK = ServeSettings(0, 30, upscale_delay_s=0.0, downscale_delay_s=0.0, downscale_to_zero_delay_s=50.0)
 
 
 def of_ray(turns: list[tuple[float, int, float]], given_settings: ServeSettings) -> list[int]:
@@ -91,6 +94,18 @@ def test_rules_answer_as_the_installed_serve(
     turns: list[tuple[float, int, float]], given_settings: ServeSettings
 ) -> None:
     assert of_ours(turns, given_settings) == of_ray(turns, given_settings)
+
+
+def test_rules_go_to_zero_as_the_installed_serve_does_only_from_one() -> None:
+    turns = [(10.0, 5, 9.0), *[(20.0, 5, 0.0)] * 5]
+    assert of_ours(turns, QUICK) == of_ray(turns, QUICK) == [5, 1, 1, 1, 1, 0]
+
+
+def test_rules_get_unstuck_as_the_installed_serve_does() -> None:
+    """A small factor and a small difference round to no change; Serve then takes one off."""
+    slow = replace(QUICK, downscaling_factor=0.3)
+    turns = [(10.0, 5, 10.0), (10.0, 5, 8.0), (10.0, 4, 6.0)]
+    assert of_ours(turns, slow) == of_ray(turns, slow) == [5, 4, 3]
 
 
 def test_defaults_are_those_of_the_installed_serve() -> None:
