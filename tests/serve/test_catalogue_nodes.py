@@ -124,10 +124,11 @@ def test_a_second_head_is_refused() -> None:
 
 
 def test_a_tier_named_like_the_gateway_is_another_one() -> None:
-    text = CLUSTER.replace("name: large", "name: gateway").replace("max_replicas: 1}", "max_replicas: 3}")
-    with pytest.raises(CatalogueError, match=r"tiers\[2\].scaling.max_replicas: 3 is more than .*: 2, if") as caught:
+    text = CLUSTER.replace("name: medium", "name: gateway").replace("{max_replicas: 3}", "{max_replicas: 5}")
+    with pytest.raises(CatalogueError) as caught:
         parse_catalogue(text, "tiers.yaml")
-    assert "gateway.scaling" not in str(caught.value)
+    (problem,) = caught.value.problems
+    assert "tiers[1].scaling.max_replicas: with everything at its maximum, 1 of 5" in problem
 
 
 def test_everything_that_has_no_room_is_said_at_once_and_minima_alone_where_they_fail() -> None:
