@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +25,12 @@ from .model import StarFlow
 _DEPRECATED = re.compile(r"(blocks\.\d+\.attn_mask|var|feat_rope(_gen)?\.freqs_(cos|sin))")
 _WRAPPING = ("module.", "_orig_mod.")  # what data parallelism and torch.compile put before a name
 _SHOWN = 6
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_LFS_POINTER = b"version https://git-lfs"
+_ZIP = b"PK\x03\x04"
+_BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how files of torch.save began before they were archives
+_PICKLE = b"\x80"
+_GLOBAL = re.compile(r"GLOBAL ([\w.]{1,80})")
 
 
 def load_flow(config: FlowConfig, path: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> StarFlow:
@@ -32,6 +39,11 @@ def load_flow(config: FlowConfig, path: Path, *, device: str = "cpu", dtype: tor
         flow = StarFlow(config)
     state = checked_state(flow, read_state(path), path)
     placed = {name: value.to(device=device, dtype=dtype) for name, value in state.items()}
+    beyond = [name for name, value in placed.items() if value.dtype != state[name].dtype and not _finite(value)]
+    if beyond:
+        raise ModelNotLoadable(
+            f"{path}: {_listed(beyond)} hold values beyond the range of {_named(dtype)}; take bfloat16 or float32"
+        )
     flow.load_state_dict(placed, assign=True)
     return flow.eval().requires_grad_(False)
 
@@ -40,17 +52,31 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, without deprecated buffers and wrapping prefixes. Raises ModelNotLoadable."""
     if not path.is_file():
         raise ModelNotLoadable(f"{path}: there is no such file; give the checkpoint, a .safetensors or .pth file")
+    with path.open("rb") as file:
+        head = file.read(32)
+    if not head:
+        raise ModelNotLoadable(f"{path}: is empty; copy the file again")
+    if head.startswith(_LFS_POINTER):
+        raise ModelNotLoadable(
+            f"{path}: is a pointer of Git LFS in place of the weights; fetch them with `git lfs pull`"
+        )
     if path.suffix == ".safetensors":
         try:
             state: Mapping[str, Tensor] = load_file(path)
-        except (OSError, SafetensorError, ValueError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError) as error:  # KeyError: a type that torch does not have
             raise ModelNotLoadable(f"{path}: not a whole safetensors file ({error}); copy it again") from error
     else:
-        state = _read_pickled(path)
-    unwrapped = {}
-    for name, value in state.items():
+        state = _checked_dict(_read_pickled(path, head), path)
+    unwrapped: dict[str, Tensor] = {}
+    for given, value in state.items():
+        name = given
         while name.startswith(_WRAPPING):
             name = name.partition(".")[2]
+        if name in unwrapped:
+            raise ModelNotLoadable(
+                f"{path}: holds {name!r} twice, with and without a prefix ({', '.join(_WRAPPING)}); save the weights "
+                "of one model alone"
+            )
         if not _DEPRECATED.fullmatch(name):
             unwrapped[name] = value
     return unwrapped
@@ -73,45 +99,89 @@ def checked_state(flow: StarFlow, state: Mapping[str, Tensor], path: Path) -> Ma
         ),
     ):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            problems.append(f"{what}: {', '.join(names[:_SHOWN])}{more}")
+            problems.append(f"{what}: {_listed(names)}")
     if problems:
         raise ModelNotLoadable(
             f"{path}: these weights are not of this configuration; {'; '.join(problems)}. "
             "Give the configuration that the checkpoint was released with."
         )
-    bad = [name for name, value in state.items() if not value.is_floating_point() or not bool(value.isfinite().all())]
+    unusable = [f"{name} is {kind}" for name, value in state.items() if (kind := _unusable(value)) is not None]
+    if unusable:
+        allowed = ", ".join(_named(dtype) for dtype in _DTYPES)
+        raise ModelNotLoadable(f"{path}: {_listed(unusable)}; allowed: dense tensors of {allowed}")
+    bad = [name for name, value in state.items() if not _finite(value)]
     if bad:
-        raise ModelNotLoadable(f"{path}: not finite numbers: {', '.join(bad[:_SHOWN])}; copy the file again")
+        raise ModelNotLoadable(f"{path}: not finite numbers: {_listed(bad)}; copy the file again")
     return state
 
 
-def text_width(state: Mapping[str, Tensor]) -> int | None:
-    """Width of the text states that a checkpoint reads; None where it reads none."""
-    for name, value in state.items():
-        if name.endswith(".proj_txt.weight"):
-            return int(value.shape[1])
-    return None
-
-
-def _read_pickled(path: Path) -> Mapping[str, Tensor]:
+def _read_pickled(path: Path, head: bytes) -> object:
+    """What torch.save wrote, by its content and not by the name of the file."""
+    archive = zipfile.is_zipfile(path)
+    if not archive and head.startswith(_ZIP):
+        raise ModelNotLoadable(f"{path}: not a whole checkpoint of torch.save, its end is missing; copy the file again")
+    if not archive and head[8:9] == b"{":
+        raise ModelNotLoadable(f"{path}: looks like a safetensors file; if it is one, name it .safetensors")
+    if not archive and not head.startswith(_BEFORE_ZIP):
+        what = "is a plain pickle, which may hold code and is not read" if head.startswith(_PICKLE) else (
+            f"is no file of torch.save, it begins with {head[:8]!r}"
+        )  # fmt: skip
+        raise ModelNotLoadable(f"{path}: {what}; give what torch.save(model.state_dict(), path) wrote, or safetensors")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)  # only archives can be mapped
+    except pickle.UnpicklingError as error:  # torch's own text goes on to advise reading it all the same
+        asked = _GLOBAL.search(str(error))
+        what = f" ({asked[1]})" if asked else ""
         raise ModelNotLoadable(
-            f"{path}: holds more than tensors, so it is refused and nothing in it was run ({_first_line(error)}); "
-            "give a plain state dict, or convert it to safetensors where you trust it"
+            f"{path}: holds more than tensors{what}, so it is refused and nothing in it was run; give a plain state "
+            "dict, or convert it to safetensors where you trust it"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # the unpickler fails in many ways on a file that was cut or changed
+        first = str(error).strip().split("\n")[0]
         raise ModelNotLoadable(
-            f"{path}: not a whole checkpoint of torch.save ({_first_line(error)}); copy the file again"
+            f"{path}: not a whole checkpoint of torch.save ({type(error).__name__}: {first}); copy the file again"
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelNotLoadable(
-            f"{path}: holds a {type(content).__name__} that is no state dict (name -> tensor); save model.state_dict()"
-        )
-    return content
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _checked_dict(content: object, path: Path) -> Mapping[str, Tensor]:
+    if isinstance(content, dict):
+        inside = [repr(name) for name, value in content.items() if _is_state(value)]
+        if inside:
+            raise ModelNotLoadable(
+                f"{path}: holds state dicts under {_listed(inside)}; save the one to draw with alone, "
+                f"torch.save(content[{inside[0]}], path)"
+            )
+        strange = [repr(name) for name in content if not isinstance(name, str)]
+        if strange:
+            raise ModelNotLoadable(f"{path}: names of weights must be texts, and it holds {_listed(strange)}")
+        if content and _is_state(content):
+            return content
+    raise ModelNotLoadable(
+        f"{path}: holds a {type(content).__name__} that is no state dict (name -> tensor); save model.state_dict()"
+    )
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(one, Tensor) for one in value.values())
+
+
+def _unusable(value: Tensor) -> str | None:
+    """What a tensor is that no weight may be."""
+    if value.is_meta:
+        return "without values (on the meta device)"
+    if value.layout != torch.strided or value.is_nested:
+        return "not dense"
+    return None if value.dtype in _DTYPES else _named(value.dtype)
+
+
+def _finite(value: Tensor) -> bool:
+    return bool(value.isfinite().all())
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
