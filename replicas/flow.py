@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .embedded_flow import EmbeddedFlowTier
+from .embedded import WEIGHTS
 from .errors import ModelNotLoadable, NotLoaded
 from .loading import dtype_of
-from .starflow.embedded_parts import EMBEDDED_SIZE_PX, holds_embedded_flow, load_embedded
+from .starflow.embedded_parts import EMBEDDED_SIZE_PX, load_embedded
 from .starflow.loader import Source, load_pipeline
 from .starflow.presets import built_in, options_of
 from .tier import GenerationRequest, Tier
@@ -44,6 +44,7 @@ class FlowTier(Tier):
     """
 
     family = "flow"
+    embedded_folder = WEIGHTS  # of the flow of this tree; training measures what it has just written elsewhere
 
     def __init__(
         self,
@@ -63,7 +64,6 @@ class FlowTier(Tier):
         `memory_gib` is what weights and a batch may take; None: what the device has free. A batch that is predicted
         not to fit is refused with BatchTooLarge.
         """
-        self._embedded: EmbeddedFlowTier | None = None
         self._pipeline: FlowPipeline | None = None
         self._notices: tuple[str | None, ...] = ()
         given = (text_encoder, text_encoder_revision, autoencoder, autoencoder_revision, memory_gib)
@@ -72,15 +72,11 @@ class FlowTier(Tier):
                 "text_encoder, autoencoder, their revisions, dtypes and memory_gib are for a given model; the flow of "
                 "this tree has its own"
             )
-        if memory_gib is not None and not (math.isfinite(memory_gib) and memory_gib > 0):
+        if memory_gib is not None and not _is_amount(memory_gib):
             raise ModelNotLoadable(f"memory_gib is {memory_gib!r}; allowed: None or a number above 0")
         for name in (dtype, text_encoder_dtype):
             dtype_of(name)
-        old = model is None and not holds_embedded_flow()
-        super().__init__(model, presets or (None if old else built_in()))
-        if old:
-            self._embedded = EmbeddedFlowTier(presets=presets)
-            self.presets = self._embedded.presets  # where none were given, it has its own
+        super().__init__(model, presets or built_in())
         self._source: Source | None = None
         if model is None:
             self.native_size_px = EMBEDDED_SIZE_PX
@@ -98,30 +94,22 @@ class FlowTier(Tier):
         return self._loaded().sizes_px
 
     def check_presets(self, presets: Mapping[str, Mapping[str, Any]]) -> None:
-        if self._embedded is not None:
-            self._embedded.presets = presets
         for name, options in presets.items():
             options_of(name, options)
 
     def load(self, device: str) -> None:
-        if self._embedded is not None:
-            self._embedded.load(device)
-            return
-        self._pipeline = load_embedded(device) if self._source is None else load_pipeline(self._source, device)
+        folder = self.embedded_folder
+        self._pipeline = load_embedded(device, folder) if self._source is None else load_pipeline(self._source, device)
         self.native_size_px = next(iter(self._pipeline.sizes_px.values()))
 
     def warm_up(self) -> None:
-        if self._embedded is not None:
-            self._embedded.warm_up()
-        else:  # the cheapest sampler: the exact one takes as many steps as a picture has tokens
-            self._loaded().draw(["warm up"], [0], self.native_size_px, options_of("draft", {}))
+        # With the cheapest sampler: the exact one takes as many steps as a picture has tokens.
+        self._loaded().draw(["warm up"], [0], self.native_size_px, options_of("draft", {}))
 
     def generate(self, requests: Sequence[GenerationRequest]) -> np.ndarray:
         """As Tier.generate; raises also SizeNotPossible, BatchTooLarge, and DrawingFailed or EncodingFailed where the
         model gives values that are not finite."""
         self._notices = ()
-        if self._embedded is not None:
-            return self._embedded.generate(requests)
         pipeline, first = self._loaded(), requests[0] if requests else None
         options = self.options_of(requests)
         assert first is not None, "options_of refuses an empty batch"
@@ -135,7 +123,7 @@ class FlowTier(Tier):
         return drawn.images
 
     def notices(self) -> Sequence[str | None]:
-        return self._notices if self._embedded is None else self._embedded.notices()
+        return self._notices
 
     def size_for(self, height_px: int, width_px: int) -> tuple[int, int]:
         def difference(size_px: tuple[int, int]) -> float:
@@ -152,13 +140,9 @@ class FlowTier(Tier):
         `starflow/likelihood.py` says what that means. Raises NotLoaded, SizeNotPossible, EncodingFailed.
         """
         seeds = [0] * len(images) if seeds is None else seeds
-        if self._embedded is not None:
-            return self._embedded.log_likelihood(images, prompts, seeds)
         return self._loaded().log_likelihood(images, prompts, seeds)
 
     def close(self) -> None:
-        if self._embedded is not None:
-            self._embedded.close()
         if self._pipeline is not None:
             self._pipeline.close()
         self._pipeline = None
@@ -170,3 +154,7 @@ class FlowTier(Tier):
         if self._pipeline is None:
             raise NotLoaded(f"flow {self.model or 'of this tree'!r} is not loaded; call load() first")
         return self._pipeline
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -1,4 +1,5 @@
-"""The command line: python -m serve up | generate | demo | status | evaluate | experiment | validate | manifest."""
+"""The command line: python -m serve up | generate | demo | status | evaluate | experiment | validate | manifest
+| simulate."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from .experiment_commands import app as experiment_commands
 from .manifest_command import app as manifest_commands
 from .preflight import refusal
 from .settings import absolute_journal_url, from_environment
+from .simulate import app as simulate_commands
 from .up import check_port
 from .up import up as run
 
@@ -31,6 +33,7 @@ app = typer.Typer(
 
 app.add_typer(experiment_commands, name="experiment")
 app.add_typer(manifest_commands, name="manifest")
+app.add_typer(simulate_commands, name="simulate")
 
 Url = Annotated[str | None, typer.Option(help="Where the gateway is (env: SWITCHBOARD_URL).", show_default=False)]
 

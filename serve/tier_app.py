@@ -92,8 +92,13 @@ class TierReplica:
         answers: list[Drawn | Exception | None] = [None] * len(batch)
         alike: dict[tuple[str, tuple[int, int]], list[int]] = {}
         for position, work in enumerate(batch):
-            size_px = self._tier.size_for(*(work.size_px or self._tier.native_size_px))
-            alike.setdefault((work.preset, size_px), []).append(position)
+            try:
+                size_px = self._tier.size_for(*(work.size_px or self._tier.native_size_px))
+            except Exception as error:
+                logger.exception("no size for %s", work.size_px)
+                answers[position] = RuntimeError(f"{type(error).__name__}: {error}")
+            else:
+                alike.setdefault((work.preset, size_px), []).append(position)
         for (preset, size_px), positions in alike.items():
             drawn = self._draw_alike(preset, size_px, [batch[position] for position in positions])
             for position, answer in zip(positions, drawn, strict=True):

@@ -19,7 +19,7 @@ AT_ROOT = {
 }  # fmt: skip
 TOO_GENERAL = {"utils", "util", "common", "misc", "helpers", "helper", "base", "core"}
 LIMIT_LINES = 400
-LIMIT_MIB = 8
+LIMIT_MIB = 10
 PICKLED = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy"}
 # The one file (below its package) that may import a library at run time; training code beside it may too.
 ONE_IMPORTER = {

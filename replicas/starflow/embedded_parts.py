@@ -5,13 +5,11 @@ Both work on a whole batch at once: they are small, and on a CPU a batch of four
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from replicas.autoencoder import LATENT_CHANNELS, Autoencoder
@@ -77,15 +75,6 @@ class EmbeddedPictures:
 
     def close(self) -> None:
         """The weights go with this object."""
-
-
-def holds_embedded_flow(folder: Path = WEIGHTS) -> bool:
-    """Whether the flow there has the layout of `EmbeddedFlow`; weights trained before it have another."""
-    try:
-        with safe_open(folder / "flow.safetensors", "pt") as file:
-            return "flow" in json.loads((file.metadata() or {})["config"])
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return True  # whoever loads it says what is wrong
 
 
 def load_embedded(device: str, folder: Path = WEIGHTS) -> FlowPipeline:

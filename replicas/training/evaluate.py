@@ -11,7 +11,7 @@ import json
 import platform
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -33,12 +33,20 @@ from replicas.scenes.prompts import KINDS, Scene, sample_scene
 from replicas.scenes.render import render_many
 from replicas.tier import GenerationRequest, Tier
 
+
+def embedded_flow(folder: str, presets: Mapping[str, Mapping[str, Any]]) -> FlowTier:
+    """The flow tier with the weights of `folder`."""
+    tier = FlowTier(presets=presets)
+    tier.embedded_folder = Path(folder)
+    return tier
+
+
 # As in the embedded catalogue (a test compares them).
-TIERS: Mapping[str, tuple[type[Tier], Mapping[str, Any]]] = {
+TIERS: Mapping[str, tuple[Callable[..., Tier], Mapping[str, Any]]] = {
     "gan@fast": (GanTier, {}),
     "diffusion@draft": (EmbeddedLatentDiffusion, {"steps": 4, "guidance": 1.5}),
     "diffusion@standard": (EmbeddedLatentDiffusion, {"steps": 8, "guidance": 1.5}),
-    "flow@standard": (FlowTier, {"guidance": 1.0, "temperature": 1.0}),
+    "flow@standard": (embedded_flow, {"guidance": 1.0, "temperature": 0.9, "deep_part_tokens": 1}),
 }
 
 

@@ -5,30 +5,32 @@
         --autoencoder /models/sd-vae --text-encoder /models/flan-t5-xl --device cuda --weights /models/mine
 
 Text is dropped now and then, so that guidance has something to compare with; what is written is the average of the
-weights. A run that was stopped goes on from its checkpoint.
+weights. All that is random depends on the seed and the step, so a run that was stopped ends as if it had not been. Of a
+release only the model's arguments are read: learning rate and batch size are given here.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from random import Random
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from replicas.starflow.embedded import NOISE_STD, new_flow
-from replicas.starflow.latents import ImageAutoencoder
+from replicas.starflow.latents import ImageAutoencoder, Pixels
 from replicas.starflow.model import StarFlow
 from replicas.starflow.release import read_release
-from replicas.starflow.text import TextEncoder
+from replicas.starflow.text import TextEncoder, width_of
 from replicas.text import drop_text
 
 from .loop import Plan, Run, compiled, parse_arguments, save_weights
 from .pictures import Pictures
-from .scenes import latent_batches
+from .scenes import SceneLatents
 
 DROPPED_TEXT = 0.1  # share of captions left out (Ho and Salimans 2022)
 BETWEEN_WEIGHT = 1e-4  # of the mean square of what lies between the blocks, as the released models were trained with
@@ -38,9 +40,10 @@ class Task(NamedTuple):
     """What to train, and on what."""
 
     model: nn.Module
-    batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]  # seed -> endless (latents, text)
-    loss: Callable[[Tensor, Tensor], Tensor]  # noisy latents and text -> [B]
+    batch: Callable[[Random], tuple[Tensor, Tensor | None]]  # latents and text
+    loss: Callable[[Tensor, Tensor | None], Tensor]  # of noisy latents and text -> [B]
     noise_std: float
+    learning_rate: float
     half_precision_file: bool
 
 
@@ -55,12 +58,13 @@ def main() -> None:
     device = options.device or "cpu"
     task = pictures_task(options, device) if options.release else scenes_task(options)
     task.model.to(device)
-    run = Run("flow", task.model, Plan(options.steps, options.learning_rate or 1e-3), options.runs)
-    batches = task.batches(options.seed + 1_000_003 * run.step + 5)
+    run = Run("flow", task.model, Plan(options.steps, options.learning_rate or task.learning_rate), options.runs)
     loss_of = compiled(task.loss, options)
 
-    def step(_: int) -> tuple[Tensor, dict[str, float]]:
-        latents, text = (part.to(device) for part in next(batches))
+    def step(number: int) -> tuple[Tensor, dict[str, float]]:
+        seed = options.seed * 1_000_003 + number
+        torch.manual_seed(seed)
+        latents, text = (None if part is None else part.to(device) for part in task.batch(Random(seed)))
         noisy = latents + task.noise_std * torch.randn_like(latents)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             return loss_of(noisy, text).mean(), {}
@@ -68,49 +72,53 @@ def main() -> None:
     path = options.weights / "flow.safetensors"
     if options.release:  # configuration and weights in one folder are what the tier loads
         options.weights.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(options.release, options.weights / options.release.name)
+        if not (options.weights / options.release.name).exists():
+            shutil.copyfile(options.release, options.weights / options.release.name)
     run.train(step, lambda: save_weights(task.model, path, run.ema_state(), half=task.half_precision_file))
 
 
 def scenes_task(options: argparse.Namespace) -> Task:
     """The embedded flow on rendered scenes."""
-    model = new_flow()
+    model, scenes = new_flow(), SceneLatents(options.weights)
 
-    def batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for latents, ids in latent_batches(options.weights, options.batch or 48, seed):
-            yield latents, drop_text(ids, DROPPED_TEXT)
+    def batch(rng: Random) -> tuple[Tensor, Tensor]:
+        latents, ids = scenes.batch(options.batch or 48, rng)
+        return latents, drop_text(ids, DROPPED_TEXT)
 
-    return Task(model, batches, model.loss, NOISE_STD, half_precision_file=True)
+    return Task(model, batch, model.loss, NOISE_STD, learning_rate=1e-3, half_precision_file=True)
 
 
 def pictures_task(options: argparse.Namespace, device: str) -> Task:
     """A released configuration on a folder of captioned pictures."""
-    missing = [f"--{name}" for name in ("pictures", "autoencoder", "text-encoder") if not _given(options, name)]
-    if missing:
-        raise SystemExit(f"--release also needs {', '.join(missing)}")
-    text = TextEncoder(options.text_encoder, window=1)
-    text.load(device)
-    release = read_release(options.release, text_width=text.width)
-    text = TextEncoder(options.text_encoder, window=release.config.txt_size)
-    text.load(device)
-    autoencoder = ImageAutoencoder(options.autoencoder)
-    autoencoder.load(device)
-    pictures = Pictures(options.pictures, release, autoencoder, text)
+    width = width_of(options.text_encoder) if options.text_encoder else None
+    release = read_release(options.release, text_width=width)
+    wanted = {
+        "--pictures": (True, options.pictures),
+        "--autoencoder": (release.autoencoder is not None, options.autoencoder),
+        "--text-encoder": (release.config.txt_size > 0, options.text_encoder),
+    }
+    for name, (needed, given) in wanted.items():
+        if needed != bool(given):
+            raise SystemExit(f"{options.release} {'needs' if needed else 'has no use for'} {name}")
+    text = autoencoder = None
+    if options.text_encoder:
+        text = TextEncoder(options.text_encoder, window=release.config.txt_size)
+        text.load(device)
+    if options.autoencoder:
+        autoencoder = ImageAutoencoder(options.autoencoder)
+        autoencoder.load(device)
+    pictures = Pictures(options.pictures, release, autoencoder or Pixels(), text)
     flow = StarFlow(release.config)
 
-    def batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return pictures.batches(options.batch or 8, DROPPED_TEXT, seed)
-
-    def loss(noisy: Tensor, states: Tensor) -> Tensor:
+    def loss(noisy: Tensor, states: Tensor | None) -> Tensor:
         encoded = flow(noisy, states)
         between = torch.stack([tokens.square().flatten(1).mean(1) for tokens in encoded.between]).sum(0)
         return encoded.loss() + BETWEEN_WEIGHT * between
 
-    return Task(flow, batches, loss, release.noise_std, half_precision_file=False)
-
-
-def _given(options: argparse.Namespace, name: str) -> Any:
-    return getattr(options, name.replace("-", "_"))
+    return Task(
+        flow, lambda rng: pictures.batch(options.batch or 8, DROPPED_TEXT, rng), loss, release.noise_std,
+        learning_rate=1e-4, half_precision_file=False,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

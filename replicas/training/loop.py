@@ -55,7 +55,10 @@ def parse_arguments(what: str, steps: int, **more: Callable[[str], Any]) -> argp
 
 def compiled(function: Callable[..., Any], options: argparse.Namespace) -> Callable[..., Any]:
     """`function` through torch.compile with fixed shapes, or as it is with --no-compile."""
-    return function if options.no_compile else torch.compile(function, dynamic=False)
+    if options.no_compile:
+        return function
+    torch._dynamo.config.recompile_limit = 16  # nine aspect ratios are nine shapes, one more than it allows
+    return torch.compile(function, dynamic=False)
 
 
 def learning_rate(plan: Plan, step: int) -> float:

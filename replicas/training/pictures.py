@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from replicas.errors import ModelNotLoadable
 from replicas.seeds import generators
 from replicas.starflow.aspect import sizes, with_aspect
-from replicas.starflow.latents import ImageAutoencoder
+from replicas.starflow.latents import ImageAutoencoder, Pixels
 from replicas.starflow.release import Release
 from replicas.starflow.text import TextEncoder
 
@@ -32,12 +32,15 @@ class Pictures:
     Raises ModelNotLoadable where the folder holds no captioned picture, or release and encoders do not fit together.
     """
 
-    def __init__(self, folder: Path, release: Release, autoencoder: ImageAutoencoder, text: TextEncoder) -> None:
+    def __init__(
+        self, folder: Path, release: Release, autoencoder: ImageAutoencoder | Pixels, text: TextEncoder | None
+    ) -> None:
+        """`text` None: of a flow that reads none; `Pixels`: of one without an autoencoder."""
         config = release.config
         for what, given, wanted in (
             ("channels of the autoencoder's latents", autoencoder.channels, config.in_channels),
             ("pixels a latent of the autoencoder", autoencoder.factor, release.pixels_per_latent),
-            ("width of the text encoder's states", text.width, config.txt_dim),
+            ("width of the text encoder's states", 0 if text is None else text.width, config.txt_dim),
         ):
             if given != wanted:
                 raise ModelNotLoadable(f"{what}: {given}, and the configuration wants {wanted}; give those it names")
@@ -56,24 +59,22 @@ class Pictures:
                 "give a.jpg and a.txt"
             )
 
-    def batches(self, batch: int, dropped_text: float, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless (latents [B, C, h, w], text states [B, L, D]), a batch of one size; a share of captions is empty."""
-        rng = Random(seed)
+    def batch(self, size: int, dropped_text: float, rng: Random) -> tuple[Tensor, Tensor | None]:
+        """Latents [B, C, h, w] of one size and text states [B, L, D]; a share of the captions is empty."""
         grids = list(self._by_size)
-        weights = [len(self._by_size[size_px]) for size_px in grids]
-        while True:
-            size_px = rng.choices(grids, weights)[0]
-            paths = rng.choices(self._by_size[size_px], k=batch)
-            captions = [
-                "" if rng.random() < dropped_text else path.with_suffix(".txt").read_text("utf-8").strip()
-                for path in paths
-            ]
-            if self._names_aspect:
-                captions = [with_aspect(caption, self._aspects[size_px]) for caption in captions]
-            latents = self._autoencoder.encode(
-                _pixels(paths, size_px), generators([rng.getrandbits(62) for _ in paths])
-            )
-            yield latents, self._text.encode(captions).states
+        size_px = rng.choices(grids, [len(self._by_size[one]) for one in grids])[0]
+        paths = rng.choices(self._by_size[size_px], k=size)
+        captions = [
+            "" if rng.random() < dropped_text else path.with_suffix(".txt").read_text("utf-8").strip() for path in paths
+        ]
+        if self._names_aspect:
+            captions = [with_aspect(caption, self._aspects[size_px]) for caption in captions]
+        pixels, sources = _pixels(paths, size_px), generators([rng.getrandbits(62) for _ in paths])
+        if isinstance(self._autoencoder, Pixels):
+            latents = self._autoencoder.encode(pixels)
+        else:
+            latents = self._autoencoder.encode(pixels, sources)
+        return latents, None if self._text is None else self._text.encode(captions).states
 
     def _nearest(self, path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:

@@ -17,12 +17,23 @@ from replicas.scenes.render import render_many
 from replicas.text import WordTokenizer
 
 
-def latent_batches(weights: Path, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless (clean latents [B, 64, 16] float32, word ids [B, words]) of the training part of the scenes."""
-    autoencoder = load_module(Autoencoder, weights / "autoencoder.safetensors")
-    tokenize, rng = WordTokenizer(), Random(seed)
-    while True:
-        scenes = [sample_scene(rng) for _ in range(batch)]
+class SceneLatents:
+    """Of the training part of the scenes, encoded by the autoencoder in the folder `weights`."""
+
+    def __init__(self, weights: Path) -> None:
+        self._autoencoder = load_module(Autoencoder, weights / "autoencoder.safetensors")
+        self._tokenize = WordTokenizer()
+
+    def batch(self, size: int, rng: Random) -> tuple[Tensor, Tensor]:
+        """Clean latents [B, 64, 16] float32 and word ids [B, words]."""
+        scenes = [sample_scene(rng) for _ in range(size)]
         with torch.no_grad():
-            latents = autoencoder.encode(to_unit_range(render_many(scenes)))
-        yield latents, tokenize([scene.caption for scene in scenes])
+            latents = self._autoencoder.encode(to_unit_range(render_many(scenes)))
+        return latents, self._tokenize([scene.caption for scene in scenes])
+
+
+def latent_batches(weights: Path, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of SceneLatents."""
+    source, rng = SceneLatents(weights), Random(seed)
+    while True:
+        yield source.batch(batch, rng)

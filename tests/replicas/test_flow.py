@@ -1,4 +1,4 @@
-"""The flow tier with a released checkpoint. `starflow/` tests its parts, `test_embedded_flow.py` that of this tree."""
+"""The flow tier with a released checkpoint. `starflow/` tests its parts, and the flow of this tree."""
 
 import logging
 from pathlib import Path
@@ -118,8 +118,9 @@ def test_options_without_a_model_or_out_of_range_are_refused(options: dict[str, 
         FlowTier(text_encoder="/models/t5")
     with pytest.raises(ModelNotLoadable, match="are for a given model"):
         FlowTier(dtype="bfloat16")
-    with pytest.raises(ModelNotLoadable, match="memory_gib is -1; allowed"):
-        FlowTier(**options, memory_gib=-1)
+    for amount in (-1, 0, float("nan"), "8", True):
+        with pytest.raises(ModelNotLoadable, match=f"memory_gib is {amount!r}; allowed: None or a number above 0"):
+            FlowTier(**options, memory_gib=amount)
     with pytest.raises(ModelNotLoadable, match="dtype 'int4' is unknown"):
         FlowTier(**options, dtype="int4")
     assert isinstance(build_tier("replicas.flow:FlowTier", **options, dtype="bfloat16"), FlowTier)

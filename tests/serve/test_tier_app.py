@@ -19,6 +19,8 @@ class WideTier(FakeTier):
         self.batches: list[list[tuple[int, int]]] = []
 
     def size_for(self, height_px, width_px):
+        if height_px == 13:
+            raise ValueError("unlucky")
         return (48, 96) if width_px > 1.4 * height_px else (64, 64)
 
     def generate(self, requests):
@@ -58,6 +60,8 @@ def test_each_image_is_drawn_in_the_shape_nearest_to_what_was_asked(replica):
 def test_a_size_that_fails_does_not_fail_the_others_of_its_batch(replica):
     drawn = replica._draw_now([Work("bad", 1, "fast", (100, 200)), Work("b", 2, "fast", (128, 128))])
     assert str(drawn[0]) == "RuntimeError: no"
+    drawn = replica._draw_now([Work("a", 1, "fast", (13, 13)), Work("b", 2, "fast", (128, 128))])
+    assert str(drawn[0]) == "ValueError: unlucky"
     assert size_of(drawn[1]) == (128, 128)
 
 

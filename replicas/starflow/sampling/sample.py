@@ -111,9 +111,9 @@ def _invert_block(one: _Block, z: Tensor, settings: SamplerSettings, check: Call
     def inversion(transformer: Transformer) -> Inversion:
         return Inversion(block, transformer, rows, tokens, one.text, one.text_empty, one.guidance)
 
-    if settings.method == "sequential":
-        return sequential(inversion(ready(lambda linear: packed(linear, seen))), z, check)
     part_tokens = settings.part_tokens(one.deep, tokens)
+    if settings.method == "sequential" or part_tokens == 1:  # a part of one token needs no iteration
+        return sequential(inversion(ready(lambda linear: packed(linear, seen))), z, check)
     rough = None
     rows_of_an_item = (2 if one.guidance > 0 else 1) * part_tokens  # not of the batch: an item must come out as alone
     if settings.rough_first and block.dtype == torch.float32 and rows_of_an_item >= _ROUGH_ROWS:

@@ -1,16 +1,20 @@
 """Training a flow of any size on captioned pictures: the command runs, resumes, and what it writes can be loaded."""
 
+import shutil
 import signal
 import sys
+from random import Random
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from replicas.embedded import WEIGHTS, load_module
 from replicas.errors import ModelNotLoadable
 from replicas.starflow.aspect import with_aspect
 from replicas.starflow.checkpoint import load_flow
+from replicas.starflow.embedded import EmbeddedFlow, embedded_config
 from replicas.starflow.latents import ImageAutoencoder
 from replicas.starflow.release import read_release
 from replicas.starflow.text import TextEncoder
@@ -73,21 +77,18 @@ def encoders(autoencoder_folder, t5_folder):
 def test_batches_are_of_one_size_near_the_pictures_own_shape(photos, release_path, autoencoder_folder, t5_folder):
     release = read_release(release_path, text_width=24)
     pictures = Pictures(photos, release, *encoders(autoencoder_folder, t5_folder))
-    batches = pictures.batches(2, dropped_text=0.5, seed=0)
-    seen = [next(batches) for _ in range(12)]
+    seen = [pictures.batch(2, 0.5, Random(seed)) for seed in range(12)]
     assert {tuple(latents.shape) for latents, _ in seen} == {(2, 4, 4, 4), (2, 4, 3, 6)}
     assert {tuple(states.shape) for _, states in seen} == {(2, 8, 24)}
-    again = pictures.batches(2, dropped_text=0.5, seed=0)
-    assert all(
-        torch.equal(a, b) for one, other in zip(seen, again, strict=False) for a, b in zip(one, other, strict=True)
-    )
+    again = pictures.batch(2, 0.5, Random(3))
+    assert all(torch.equal(one, other) for one, other in zip(seen[3], again, strict=True))
 
 
 def test_without_mixed_aspects_all_are_squares(photos, release_path, autoencoder_folder, t5_folder):
     release_path.write_text(RELEASE.replace("mix_aspect: 1", "mix_aspect: 0"))
     autoencoder, text = encoders(autoencoder_folder, t5_folder)
-    batches = Pictures(photos, read_release(release_path, text_width=24), autoencoder, text).batches(2, 1.0, 0)
-    latents, states = next(batches)
+    pictures = Pictures(photos, read_release(release_path, text_width=24), autoencoder, text)
+    latents, states = pictures.batch(2, 1.0, Random(0))
     assert latents.shape == (2, 4, 4, 4)
     assert torch.equal(states[0], text.encode([""]).states[0])
 
@@ -98,7 +99,7 @@ def test_dropped_text_is_the_empty_prompt(photos, release_path, autoencoder_fold
     (photos / "b.txt").unlink()
     pictures = Pictures(photos, read_release(release_path, text_width=24), autoencoder, text)
     empty = text.encode([with_aspect("", "1:1")]).states[0]
-    always, never = (next(pictures.batches(3, share, 1))[1] for share in (1.0, 0.0))
+    always, never = (pictures.batch(3, share, Random(1))[1] for share in (1.0, 0.0))
     assert all(torch.equal(row, empty) for row in always)
     assert not any(torch.equal(row, empty) for row in never)
 
@@ -115,33 +116,82 @@ def test_encoders_that_do_not_fit_the_configuration_are_refused(photos, release_
         Pictures(photos, read_release(release_path, text_width=32), *encoders(autoencoder_folder, t5_folder))
 
 
-def test_the_command_trains_resumes_and_writes_what_can_be_loaded(
-    photos, release_path, autoencoder_folder, t5_folder, tmp_path, monkeypatch, capsys
-):
-    def run(steps):
-        given = [
-            "--release", release_path, "--pictures", photos, "--autoencoder", autoencoder_folder, "--text-encoder",
-            t5_folder, "--batch", 2, "--runs", tmp_path / "runs", "--weights", tmp_path / "out", "--no-compile",
-            "--steps", steps,
-        ]  # fmt: skip
-        monkeypatch.setattr(sys, "argv", ["flow", *map(str, given)])
+@pytest.fixture
+def train(monkeypatch):
+    """Runs the command with these options, stopped after `stop_after` steps."""
+
+    def run(stop_after, **options):
+        class Stopped(command.Run):
+            def train(self, loss_of_step, on_checkpoint):
+                def step(number):
+                    self.stopping = number + 1 >= stop_after
+                    return loss_of_step(number)
+
+                super().train(step, on_checkpoint)
+
+        given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        monkeypatch.setattr(command, "Run", Stopped)
+        monkeypatch.setattr(sys, "argv", ["flow", "--no-compile", *given])
         threads = torch.get_num_threads()
         try:
             command.main()
         finally:
             torch.set_num_threads(threads)
+            monkeypatch.undo()
 
-    run(2)
-    run(4)
+    return run
+
+
+def test_the_command_resumes_where_it_stopped_and_writes_what_can_be_loaded(
+    photos, release_path, autoencoder_folder, t5_folder, tmp_path, train, capsys
+):
+    options = {
+        "release": release_path, "pictures": photos, "autoencoder": autoencoder_folder, "text_encoder": t5_folder,
+        "batch": 2, "steps": 4,
+    }  # fmt: skip
+    train(4, **options, runs=tmp_path / "whole", weights=tmp_path / "whole")
+    train(2, **options, runs=tmp_path / "parts", weights=tmp_path / "parts")
+    train(4, **options, runs=tmp_path / "parts", weights=tmp_path / "parts")
     assert "resumed at step 2" in capsys.readouterr().out
-    release = read_release(tmp_path / "out" / "tiny.yaml", text_width=24)
-    flow = load_flow(release.config, tmp_path / "out" / "flow.safetensors")
-    z = flow(torch.randn(1, 4, 4, 4), torch.zeros(1, 8, 24)).z
-    assert z.isfinite().all()
-    assert any(value.abs().max() > 0 for name, value in flow.named_parameters() if name.endswith("proj_out.weight"))
+    release = read_release(tmp_path / "whole" / "tiny.yaml", text_width=24)
+    whole, parts = (load_flow(release.config, tmp_path / run / "flow.safetensors") for run in ("whole", "parts"))
+    assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), parts.parameters(), strict=True))
+    assert any(value.abs().max() > 0 for name, value in whole.named_parameters() if name.endswith("proj_out.weight"))
+    assert whole(torch.randn(1, 4, 4, 4), torch.zeros(1, 8, 24)).z.isfinite().all()
 
 
-def test_a_release_without_pictures_says_what_it_needs(release_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["flow", "--release", str(release_path)])
-    with pytest.raises(SystemExit, match="--release also needs --pictures, --autoencoder, --text-encoder"):
-        command.main()
+def test_a_flow_over_pixels_without_text_is_trained_too(photos, release_path, tmp_path, train):
+    """Its configuration may lie in the folder that the weights go to."""
+    changes = {
+        "vae: tiny": "cfg: 0",
+        "text: tiny": "lr: 1",
+        "txt_size: 8": "txt_size: 0",
+        "channel_size: 4": "channel_size: 3",
+    }
+    text = RELEASE.replace("- cond_top_only: 1\n", "").replace("patch_size: 1", "patch_size: 4")
+    for one, other in changes.items():
+        text = text.replace(one, other)
+    release_path.write_text(text)
+    train(1, release=release_path, pictures=photos, batch=2, steps=1, runs=tmp_path / "runs", weights=tmp_path)
+    load_flow(read_release(release_path).config, tmp_path / "flow.safetensors")
+
+
+def test_the_embedded_flow_trains_with_the_same_command(tmp_path, train):
+    shutil.copy(WEIGHTS / "autoencoder.safetensors", tmp_path)
+    train(1, steps=2, batch=2, runs=tmp_path / "runs", weights=tmp_path)
+    assert load_module(EmbeddedFlow, tmp_path / "flow.safetensors").flow.config == embedded_config()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "tiny.yaml needs --pictures"),
+        ({"pictures": "photos"}, "needs --autoencoder"),
+        ({"pictures": "photos", "autoencoder": "vae"}, "width of text encoder 'tiny' is not known"),
+    ],
+)
+def test_a_release_says_what_training_needs(release_path, train, given, said):
+    if "text encoder" not in said:
+        release_path.write_text(RELEASE.replace("text: tiny", "text: google/flan-t5-xl"))
+    with pytest.raises((SystemExit, ModelNotLoadable), match=said):
+        train(1, release=release_path, **given)
