@@ -9,8 +9,12 @@ and so on, each with what the sweep has found so far (multicolor Gauss-Seidel; S
 linear systems", section 12.4). A token depends most on its neighbour, so a sweep goes further than an iteration and
 multiplies as much.
 
-The first iterations may be rough: while the error is larger than what bfloat16 adds, bfloat16 loses nothing. Every item
-of a batch stops by itself and is then held still, so that it comes out as it would alone.
+The first iterations may be rough: while the error is larger than what bfloat16 adds, bfloat16 loses nothing. No
+others follow where bfloat16 adds at most half the tolerance. Every item of a batch stops by itself and is then held
+still, so that it comes out as it would alone.
+
+An item whose changes are rounding stops too, whatever the tolerance. Slow convergence can look like it, so it takes
+two changes in a row that did not shrink, both of the size that rounding has.
 """
 
 from __future__ import annotations
@@ -25,8 +29,9 @@ from .inversion import Inversion
 from .transformer import Transformer
 
 _ROUGH_ERROR = 4e-3  # relative error of a mean in bfloat16, unguided; guidance w makes it (1 + w) times as large
-_STANDSTILL = 0.7  # a change that is this share of the one before it is rounding, if it is small
-_ROUNDING = 8.0  # how many machine epsilons are small
+_STANDSTILL = 0.7  # a change that is at least this share of the one before it stands still
+_STANDSTILLS = 2  # so many in a row are rounding, if they are small; slow convergence has a single one at times
+_ROUNDING = 2.0  # so many machine epsilons are small, unguided, but never more than two results in bfloat16 are apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,13 @@ def jacobi(
 ) -> Tensor:
     """Noise z [B, T, C] of a block, in its reading order, to its data likewise; `check` is called each iteration."""
     x = z.clone()
-    rough_tolerance = max(precision.tolerance, _ROUGH_ERROR * (1 + inversion.guidance))
+    rough_error = _ROUGH_ERROR * (1 + inversion.guidance)
     for begin in range(0, inversion.inputs, part_tokens):
         end = min(begin + part_tokens, inversion.inputs)
         part = _Part(inversion, z, x, begin, end, precision.colors, check)
         if precision.rough is not None:
-            part.iterate(precision.rough, torch.bfloat16, rough_tolerance)
-            if precision.tolerance >= rough_tolerance:
+            part.iterate(precision.rough, torch.bfloat16, max(precision.tolerance, rough_error))
+            if precision.tolerance >= 2 * rough_error:
                 continue
         part.iterate(inversion.transformer, inversion.block.dtype, precision.tolerance)
     return x
@@ -75,7 +80,8 @@ class _Part:
 
     def iterate(self, transformer: Transformer, dtype: torch.dtype, tolerance: float) -> None:
         """Until the relative error of every item is about `tolerance` or its rounding in `dtype`."""
-        small = _ROUNDING * torch.finfo(dtype).eps * (1 + self._inversion.guidance) if tolerance > 0 else 0.0
+        small = min(_ROUNDING * torch.finfo(dtype).eps, 2 * _ROUGH_ERROR) * (1 + self._inversion.guidance)
+        stood = torch.zeros(len(self._x), dtype=torch.int64, device=self._x.device)  # how often in a row
         moving = torch.ones(len(self._x), dtype=torch.bool, device=self._x.device)
         rows: Tensor | None = None  # the same, once an item stands still
         known = slice(self._begin + self._inversion.block.shift, self._end + self._inversion.block.shift)
@@ -90,7 +96,9 @@ class _Part:
             # What is left of a geometric series: change · (rate + rate² + …).
             error = change * rate / (1 - rate.clamp(max=0.95))
             self._change = change if self._change is None else torch.where(moving, change, self._change)
-            moving = moving & (error > tolerance) & ~((rate > _STANDSTILL) & (change <= small))
+            still = (rate > _STANDSTILL) & (change <= small) & (tolerance > 0)
+            stood = torch.where(still, stood + 1, 0)
+            moving = moving & (error > tolerance) & (stood < _STANDSTILLS)
             if not moving.any():
                 return
             rows = None if moving.all() else moving
