@@ -21,6 +21,7 @@ from replicas.loading import dtype_of
 from replicas.tier import GenerationRequest
 
 from .aspect import SQUARE, sizes
+from .loader import device_of
 from .memory import GIB, Footprint
 from .release import read_release
 from .sampling.settings import PRESETS
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     likelihood.add_argument("prompt")
 
     for command in (draw, likelihood):
-        command.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+        command.add_argument("--seed", type=_seed, default=0, help="of the noise (default: 0)")
         command.add_argument("--model", default=None, help="folder of a released flow (default: the flow of this tree)")
         command.add_argument("--text-encoder", default=None, help="folder, or hub id with --text-encoder-revision")
         command.add_argument("--text-encoder-revision", default=None)
@@ -75,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--dtype", default="float32")
         command.add_argument("--device", default="cpu")
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number from 0 to 2**63 - 1")
+    return int(text)
 
 
 def _describe(given: argparse.Namespace) -> None:
@@ -121,6 +128,7 @@ def _likelihood(given: argparse.Namespace) -> None:
 
 
 def _loaded(given: argparse.Namespace, presets: dict[str, dict[str, float]] | None) -> FlowTier:
+    device_of(given.device)
     tier = FlowTier(
         given.model, presets, text_encoder=given.text_encoder, text_encoder_revision=given.text_encoder_revision,
         autoencoder=given.autoencoder, autoencoder_revision=given.autoencoder_revision, dtype=given.dtype,

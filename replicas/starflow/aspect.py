@@ -1,4 +1,8 @@
-"""The shapes that a flow draws: nine aspect ratios of about the same area, as the released sampler offers them."""
+"""The shapes that a flow draws: nine aspect ratios of about the same area, as the released sampler offers them.
+
+A model that was trained with several aspect ratios (`mix_aspect`) was told each in its prompt. One trained without has
+seen squares only: it draws the other shapes by extrapolation, and the released sampler draws only squares with it.
+"""
 
 from __future__ import annotations
 

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from replicas.autoencoder import LATENT_CHANNELS
 from replicas.patches import GRID
-from replicas.text import EMPTY, MAX_WORDS, PAD, WordEncoder, WordTokenizer
+from replicas.text import MAX_WORDS, PAD, WordEncoder, WordTokenizer
 
 from .config import FlowConfig
 from .model import Encoded, StarFlow
@@ -55,13 +54,6 @@ class EmbeddedFlow(nn.Module):
 def to_grid(latents: Tensor) -> Tensor:
     """[B, 64, 16] -> [B, 16, 8, 8]."""
     return latents.transpose(1, 2).unflatten(2, (GRID, GRID))
-
-
-def empty_words(ids: Tensor) -> Tensor:
-    """Word ids of no text, shaped like `ids` [B, L]: what guidance compares with."""
-    empty = torch.full_like(ids, PAD)
-    empty[:, 0] = EMPTY
-    return empty
 
 
 def embedded_config() -> FlowConfig:

@@ -23,6 +23,8 @@ from replicas.errors import DrawingFailed, EncodingFailed, NotLoaded, SizeNotPos
 from replicas.loading import dtype_of, transformers_folder
 from replicas.patches import to_uint8, to_unit_range
 
+from .parts_memory import PictureFootprint
+
 _DTYPES_THAT_DO = "many autoencoders overflow in float16: set its dtype to bfloat16 or float32"
 
 
@@ -101,6 +103,11 @@ class ImageAutoencoder:
     def held_bytes(self) -> int:
         """Of its weights."""
         return sum(weight.numel() * weight.element_size() for weight in self._loaded().parameters())
+
+    @property
+    def footprint(self) -> PictureFootprint:
+        """What it takes beside its weights."""
+        return PictureFootprint(tuple(self._loaded().config.block_out_channels), self._dtype.itemsize)
 
     def close(self) -> None:
         """Out of memory; load() brings it back."""

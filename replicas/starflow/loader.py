@@ -6,7 +6,8 @@ Text encoder and autoencoder are given beside it: a local folder, or a hub id wi
 
 from __future__ import annotations
 
-import logging
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,11 @@ from replicas.loading import dtype_of
 
 from .checkpoint import load_flow
 from .latents import ImageAutoencoder, Pixels
-from .memory import GIB, Footprint, MemoryLimit, free_bytes
+from .memory import GIB, Footprint, MemoryLimit, free_bytes, ran_out
+from .parts_memory import PartsFootprint
 from .pipeline import FlowPipeline, Habits
 from .release import Release, read_release
-from .text import TextEncoder, width_of
-
-logger = logging.getLogger(__name__)
+from .text import TextEncoder, weights_bytes_of, width_of
 
 _CONFIGURATIONS = (".yaml", ".yml")
 _WEIGHTS = (".safetensors", ".pth")
@@ -43,10 +43,11 @@ class Source:
 
 
 def load_pipeline(source: Source, device: str) -> FlowPipeline:
-    """Read, check and place everything. What the flow needs is logged before its weights are read.
+    """Read, check and place everything. What the weights need is told on stderr before they are read.
 
     Raises ModelNotLoadable, which says what is missing, does not belong together or does not fit in memory.
     """
+    place = device_of(device)
     configuration, weights = flow_files(source.folder)
     dtype = dtype_of(source.dtype)
     text_width = None
@@ -54,8 +55,44 @@ def load_pipeline(source: Source, device: str) -> FlowPipeline:
         text_width = width_of(source.text_encoder, source.text_encoder_revision)
     release = read_release(configuration, text_width=text_width)
     _check_parts(release, source)
-    place = torch.device(device)
-    _announce(release, dtype, place, source.memory_gib)
+    footprint = Footprint(release.config, dtype, place.type)
+    needs = {f"flow of {footprint.parameters:,} parameters as {source.dtype}": footprint.weights_bytes}
+    if release.config.txt_size and source.text_encoder is not None:
+        needs[f"text encoder as {source.text_encoder_dtype}"] = weights_bytes_of(
+            source.text_encoder, source.text_encoder_revision, source.text_encoder_dtype
+        )
+    free = free_bytes(place) if source.memory_gib is None else int(source.memory_gib * GIB)
+    # Neither a logger's level nor Serve hides it there: where loading ends with the process, it is the last to be seen.
+    print(f"{_told(needs)}; {free / GIB:.2f} GiB are free on {place}", file=sys.stderr, flush=True)
+    _check_fits(needs, free, place)
+    try:
+        return _placed(release, source, weights, place, needs, free)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise ModelNotLoadable(
+            f"{place} ran out of memory while {_told(needs)} were loaded; take a smaller dtype or another device"
+        ) from error
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name, if this machine has it. Raises ModelNotLoadable."""
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        place = torch.device("meta")
+    if place.type not in ("cpu", "cuda"):
+        raise ModelNotLoadable(f"device {name!r} is unknown; allowed: cpu, cuda, or cuda:N for one of several")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if place.type == "cuda" and (place.index or 0) >= count:
+        raise ModelNotLoadable(f"device {name!r}: this machine has {count} CUDA devices; take another, or cpu")
+    return place
+
+
+def _placed(
+    release: Release, source: Source, weights: Path, place: torch.device, needs: Mapping[str, int], free: int
+) -> FlowPipeline:
+    device = str(place)
     words: TextEncoder | None = None
     pictures: ImageAutoencoder | Pixels = Pixels()
     if release.config.txt_size and source.text_encoder is not None:
@@ -67,18 +104,22 @@ def load_pipeline(source: Source, device: str) -> FlowPipeline:
         autoencoder = pictures = ImageAutoencoder(source.autoencoder, revision=source.autoencoder_revision)
         autoencoder.load(device)
     _check_pictures(release, pictures, source)
-    flow = load_flow(release.config, weights, device=device, dtype=dtype)
-    held_bytes = flow_bytes = sum(p.numel() * p.element_size() for p in flow.parameters())
+    _check_fits({**needs, "autoencoder": pictures.held_bytes}, free, place)
+    flow = load_flow(release.config, weights, device=device, dtype=dtype_of(source.dtype))
+    held_bytes = sum(p.numel() * p.element_size() for p in flow.parameters())
     if words is not None:
         words.load(device)
         held_bytes += words.held_bytes
     held_bytes += pictures.held_bytes
-    logger.info("flow of %.2f GiB loaded, %.2f GiB with its parts", flow_bytes / GIB, held_bytes / GIB)
     habits = Habits(
-        image_px=release.image_size_px, noise_std=release.noise_std, guidance=release.guidance, denoise=True,
+        image_px=release.image_size_px, noise_std=release.noise_std, guidance=release.guidance, denoise=release.denoise,
         names_aspect=release.names_aspect, any_aspect=release.config.rope,  # learned positions are those of one grid
     )  # fmt: skip
-    return FlowPipeline(flow, words, pictures, habits, MemoryLimit(place, source.memory_gib, held_bytes))
+    parts = PartsFootprint(
+        None if words is None else words.footprint,
+        pictures.footprint if isinstance(pictures, ImageAutoencoder) else None,
+    )
+    return FlowPipeline(flow, words, pictures, habits, MemoryLimit(place, source.memory_gib, held_bytes), parts)
 
 
 def flow_files(folder: str) -> tuple[Path, Path]:
@@ -126,13 +167,13 @@ def _check_pictures(release: Release, pictures: ImageAutoencoder | Pixels, sourc
         )
 
 
-def _announce(release: Release, dtype: torch.dtype, device: torch.device, memory_gib: float | None) -> None:
-    footprint = Footprint(release.config, dtype, device.type)
-    count, need = footprint.parameters, footprint.weights_bytes
-    logger.info("flow of %d parameters: %.2f GiB as %s", count, need / GIB, str(dtype).removeprefix("torch."))
-    free = free_bytes(device) if memory_gib is None else int(memory_gib * GIB)
-    if need > free:
+def _told(needs: Mapping[str, int]) -> str:
+    return ", ".join(f"{what}: {need / GIB:.2f} GiB" for what, need in needs.items())
+
+
+def _check_fits(needs: Mapping[str, int], free: int, place: torch.device) -> None:
+    if sum(needs.values()) > free:
         raise ModelNotLoadable(
-            f"the flow's {count} parameters need {need / GIB:.2f} GiB as {dtype}, and {free / GIB:.2f} GiB are free on "
-            f"{device}; take a smaller dtype, another device, or raise memory_gib where it is set too low"
+            f"the weights need {sum(needs.values()) / GIB:.2f} GiB ({_told(needs)}), and {free / GIB:.2f} GiB are free "
+            f"on {place}; take a smaller dtype, another device, or raise memory_gib where it is set too low"
         )

@@ -89,6 +89,16 @@ class Footprint:
             largest = max(largest, seen * capacity * cache + max(reading, stepping) + self._copies(block, settings))
         return largest + _LATENT_COPIES * rows * tokens * self.config.token_channels * self._wide
 
+    def likelihood_bytes(self, height: int, width: int) -> int:
+        """Peak of `log_likelihood` without gradients, of one item at a time."""
+        tokens = height * width // self.config.patch_size**2
+        largest = 0
+        for block in self._blocks():
+            length = tokens + block.text_tokens
+            kept = 2 * length * block.width * self._item  # what came into the block and into the layer
+            largest = max(largest, self._stepping(block, length, length) + kept)
+        return largest + _LATENT_COPIES * tokens * self.config.token_channels * self._wide
+
     def denoising_bytes(self, height: int, width: int) -> int:
         """Peak of `denoise`, which takes one item at a time: what all layers keep for the backward pass."""
         tokens = height * width // self.config.patch_size**2
@@ -194,6 +204,15 @@ class MemoryLimit:
                 f"{what} would need {need_bytes * _ROUNDED_UP / GIB:.3f} GiB beside the weights and {free / GIB:.3f} "
                 "GiB are free; draw fewer at once or smaller ones, or raise memory_gib where it is set too low"
             )
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or of the machine, which has no class of its own."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        said in str(error) for said in ("can't allocate memory", "not enough memory")
+    )
 
 
 def free_bytes(device: torch.device) -> int:

@@ -7,7 +7,8 @@ only by the rounding of the sampler's matrix products. The same batch gives the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,8 +22,9 @@ from replicas.seeds import generators, normal
 from .aspect import aspect_of, sizes, with_aspect
 from .denoise import denoise
 from .likelihood import Likelihood, log_likelihood
-from .memory import Footprint, MemoryLimit
+from .memory import GIB, Footprint, MemoryLimit, ran_out
 from .model import StarFlow
+from .parts_memory import PartsFootprint
 from .presets import DrawOptions
 from .sampling.sample import sample
 from .text import TextStates
@@ -30,7 +32,7 @@ from .text import TextStates
 logger = logging.getLogger(__name__)
 
 
-class Words(Protocol):
+class PromptReader(Protocol):
     """What reads prompts: `TextEncoder`, or the word encoder of the embedded flow."""
 
     @property
@@ -44,7 +46,7 @@ class Words(Protocol):
         """Out of memory."""
 
 
-class Pictures(Protocol):
+class PictureCodec(Protocol):
     """What turns pixels to latents and back: `ImageAutoencoder`, or the autoencoder of the embedded models."""
 
     @property
@@ -85,8 +87,16 @@ class FlowPipeline:
     """A flow with what it needs around it, on one device. `words` None: a flow that reads no text."""
 
     def __init__(
-        self, flow: StarFlow, words: Words | None, pictures: Pictures, habits: Habits, memory: MemoryLimit
+        self,
+        flow: StarFlow,
+        words: PromptReader | None,
+        pictures: PictureCodec,
+        habits: Habits,
+        memory: MemoryLimit,
+        parts: PartsFootprint | None = None,
     ) -> None:
+        """`parts`: what words and pictures take beside their weights; None: too little to count."""
+        self._parts = parts or PartsFootprint()
         self.flow, self.words, self.pictures, self.habits, self.memory = flow, words, pictures, habits, memory
         self._footprint = Footprint(flow.config, next(flow.parameters()).dtype, self.device.type)
         self._empty: dict[str, Tensor] = {}  # states of the empty prompt, by its wording
@@ -114,11 +124,14 @@ class FlowPipeline:
         wants_denoising = self.habits.denoise if options.denoise is None else options.denoise
         height, width = (side // self.pictures.factor for side in size_px)
         config = self.flow.config
-        need_bytes = self._footprint.drawing_bytes(
-            len(prompts), height, width, guidance=guidance, settings=options.settings, denoise=wants_denoising
+        need_bytes = max(
+            self._footprint.drawing_bytes(
+                len(prompts), height, width, guidance=guidance, settings=options.settings, denoise=wants_denoising
+            ),
+            self._parts.reading_bytes(len(prompts)),
+            self._parts.decoding_bytes(len(prompts), size_px),
         )
-        self.memory.check(need_bytes, f"{len(prompts)} pictures of {size_px[0]} x {size_px[1]} px")
-        try:
+        with self._checked(need_bytes, f"{len(prompts)} pictures of {size_px[0]} x {size_px[1]} px"):
             text, cut = self._read(prompts, aspect)
             text_empty = self._empty_text(aspect) if text is not None and guidance > 0 else None
             noise = normal(generators(seeds), (config.in_channels, height, width), str(self.device))
@@ -127,33 +140,39 @@ class FlowPipeline:
             if wants_denoising:
                 latents = denoise(self.flow, latents, text, self.habits.noise_std)
             images = self.pictures.decode(latents)
-        except torch.OutOfMemoryError as error:  # others on this device took what was free a moment ago
-            torch.cuda.empty_cache()
-            raise BatchTooLarge(
-                f"the device ran out of memory at {len(prompts)} pictures of {size_px[0]} x {size_px[1]} px, which "
-                f"were predicted to need {need_bytes / 2**30:.2f} GiB: {error}; draw fewer at once"
-            ) from error
         return Drawn(images, self._notices(cut))
 
     def log_likelihood(self, images: np.ndarray, prompts: Sequence[str], seeds: Sequence[int]) -> Likelihood:
         """How likely pictures [B, H, W, 3] uint8 are, given their prompts: of their mean latents, with noise by seed.
 
-        `likelihood.py` says what that is a likelihood of. Raises SizeNotPossible, EncodingFailed.
+        `likelihood.py` says what that is a likelihood of. Raises SizeNotPossible, BatchTooLarge before anything is
+        computed, EncodingFailed, and ValueError where images, prompts and seeds are not as many lists of one length.
         """
+        if isinstance(prompts, str):
+            raise ValueError("prompts is one text; give a list of texts, one for each image")
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f"images have shape {images.shape}; give [B, H, W, 3], one image as images[None]")
         if not len(images) == len(prompts) == len(seeds):
             counts = f"{len(images)} images, {len(prompts)} prompts and {len(seeds)} seeds"
             raise ValueError(f"{counts}; give as many of each")
         if not prompts:
             raise ValueError("no images were given; give at least one")
         aspect = aspect_of(images.shape[1], images.shape[2], self.sizes_px)
-        clean = self.pictures.encode(images).to(self.device)
-        noisy = clean + self.habits.noise_std * normal(generators(seeds), clean.shape[1:], str(self.device))
-        text, _ = self._read(prompts, aspect)
-        with torch.inference_mode():
-            rows = [
-                log_likelihood(self.flow, noisy[row : row + 1], None if text is None else text[row : row + 1])
-                for row in range(len(images))
-            ]
+        height_px, width_px = images.shape[1:3]
+        need_bytes = max(
+            self._footprint.likelihood_bytes(height_px // self.pictures.factor, width_px // self.pictures.factor),
+            self._parts.reading_bytes(len(prompts)),
+            self._parts.encoding_bytes(len(prompts), (height_px, width_px)),
+        )
+        with self._checked(need_bytes, f"the likelihood of {len(images)} pictures of {height_px} x {width_px} px"):
+            clean = self.pictures.encode(images).to(self.device)
+            noisy = clean + self.habits.noise_std * normal(generators(seeds), clean.shape[1:], str(self.device))
+            text, _ = self._read(prompts, aspect)
+            with torch.inference_mode():
+                rows = [
+                    log_likelihood(self.flow, noisy[row : row + 1], None if text is None else text[row : row + 1])
+                    for row in range(len(images))
+                ]
         return Likelihood(torch.cat([row.nats for row in rows]).cpu(), clean[0].numel())
 
     def close(self) -> None:
@@ -162,6 +181,22 @@ class FlowPipeline:
             self.words.close()
         self.pictures.close()
         self._empty.clear()
+
+    @contextmanager
+    def _checked(self, need_bytes: int, what: str) -> Iterator[None]:
+        """Refuse `what` where it is predicted not to fit, and where it then does not. Raises BatchTooLarge."""
+        self.memory.check(need_bytes, what)
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise BatchTooLarge(  # others took what was free a moment ago
+                f"{self.device} ran out of memory at {what}, predicted to need {need_bytes / GIB:.2f} GiB: {error}; "
+                "draw fewer at once"
+            ) from error
 
     def _read(self, prompts: Sequence[str], aspect: str) -> tuple[Tensor | None, tuple[bool, ...]]:
         if self.words is None:

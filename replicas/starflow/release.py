@@ -35,27 +35,29 @@ _DEFAULTS: Mapping[str, Any] = {
     "img_size": 32, "channel_size": 3, "patch_size": 4, "channels": 512, "blocks": 4, "layers_per_block": 8,
     "txt_size": 0, "noise_std": 0.3, "cfg": 0.0, "vae": None, "text": None,
 }  # fmt: skip
-_SERVING = frozenset({"img_size", "vae", "text", "noise_std", "cfg", "mix_aspect"})
+_SERVING = frozenset({"img_size", "vae", "text", "noise_std", "cfg", "mix_aspect", "finetuned_vae"})
+_ONE_VALUE = frozenset({"adaln", "noise_type"})  # of which only the common value is loaded
 # Changes the model and is not built here; "off" is 0, null or absent.
 _UNSUPPORTED = frozenset(
     {
-        "vid_size", "fps_cond", "adaln", "use_pretrained_lm", "learnable_self_denoiser", "conditional_denoiser",
+        "vid_size", "fps_cond", "use_pretrained_lm", "learnable_self_denoiser", "conditional_denoiser",
         "noise_embed_denoiser", "temporal_causal", "shallow_block_local", "denoiser_window", "local_attn_window",
         "cond_noise_level", "model_type",
     }
 )  # fmt: skip
 _TRAINING_ONLY = frozenset(
     """
-    acc batch_size caption_column compile data dataset drop_image drop_label dry_run epoch_length epochs finetuned_vae
+    acc batch_size caption_column compile data dataset drop_image drop_label dry_run epoch_length epochs
     fp8 fsdp fsdp_text_encoder grad_clip grad_skip gradient_checkpoint gradient_checkpoint_mlp last_frame_cond
-    latent_norm_regularization logdir loss_scaling lr min_lr no_flip noise_type num_samples nvp
+    latent_norm_regularization logdir loss_scaling lr min_lr no_flip num_samples nvp
     resume_epoch resume_path sample_batch_size sample_freq save_every secondary_batch_size secondary_dataset
     secondary_img_size secondary_ratio secondary_vid_size train_seed use_8bit_adam use_mm_attn vae_decoder_factor
     video_to_video wandb_name warmup_steps wds
     """.split()
 )
-# Widths of the text encoders that released configurations name; a checkpoint's own proj_txt goes before them.
+# Widths of the text encoders that released configurations name; the width of a given encoder goes before them.
 TEXT_WIDTHS: Mapping[str, int] = {"google/flan-t5-xl": 2048, "google/flan-t5-xxl": 4096, "google/flan-t5-large": 1024}
+_NO_FINETUNED = (None, "none", "")
 DOWNSAMPLING = 8  # pixels a latent pixel of the autoencoders that released image configurations name
 
 
@@ -70,6 +72,7 @@ class Release:
     text_encoder: str | None
     noise_std: float  # standard deviation added to the latents in training, which the denoising step takes out
     guidance: float  # the released configuration's own
+    denoise: bool  # False where the autoencoder was fine-tuned to decode latents with that noise
     names_aspect: bool  # it was trained on several aspect ratios, and its prompts ended with theirs
 
 
@@ -79,7 +82,7 @@ def read_release(path: Path, *, text_width: int | None = None) -> Release:
     Raises ModelNotLoadable.
     """
     given = _arguments(path)
-    known = set(_MODEL) | _SERVING | _UNSUPPORTED | _TRAINING_ONLY
+    known = set(_MODEL) | _SERVING | _ONE_VALUE | _UNSUPPORTED | _TRAINING_ONLY
     unknown = sorted(set(given) - known)
     if unknown:
         raise ModelNotLoadable(f"{path}: unknown arguments: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
@@ -89,6 +92,7 @@ def read_release(path: Path, *, text_width: int | None = None) -> Release:
             f"{path}: asks for {', '.join(unsupported)}, which belong to video models, to pretrained language models "
             "or to training on several noise levels; text-to-image flows without them are loaded"
         )
+    _check_kind(path, given)
     if not given.get("nvp", 1):
         raise ModelNotLoadable(
             f"{path}: nvp is {given['nvp']!r}; only affine flows (nvp: 1) exist in the released code"
@@ -120,14 +124,37 @@ def read_release(path: Path, *, text_width: int | None = None) -> Release:
     if not 0 < noise_std < float("inf") or not 0 <= guidance < float("inf"):
         raise ModelNotLoadable(f"{path}: noise_std {noise_std} and cfg {guidance}; allowed: above 0, and at least 0")
     return Release(
-        config, image_size_px, factor, values["vae"] or None, text, noise_std, guidance, bool(values.get("mix_aspect"))
+        config, image_size_px, factor, values["vae"] or None, text, noise_std, guidance,
+        denoise=given.get("finetuned_vae") in _NO_FINETUNED, names_aspect=bool(values.get("mix_aspect")),
     )  # fmt: skip
+
+
+def _check_kind(path: Path, given: Mapping[str, Any]) -> None:
+    """Refuse what the released program does otherwise than is done here."""
+    if given.get("adaln"):
+        raise ModelNotLoadable(
+            f"{path}: adaln is {given['adaln']!r}; transformer layers with adaptive norms are not built, only adaln: 0"
+        )
+    if given.get("noise_type", "gaussian") != "gaussian":
+        raise ModelNotLoadable(
+            f"{path}: noise_type is {given['noise_type']!r}; allowed: gaussian, which the denoising step and the "
+            "likelihood assume"
+        )
+    for name in ("vae", "text", "finetuned_vae"):
+        value = given.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ModelNotLoadable(f"{path}: {name} is {value!r}; allowed: a name, or leave it out")
+    if str(given.get("text")).endswith(".vocab"):
+        raise ModelNotLoadable(
+            f"{path}: text is {given['text']!r}, so the flow reads class labels; only flows that read the states of a "
+            "T5 or nothing are loaded"
+        )
 
 
 def _arguments(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise ModelNotLoadable(
             f"{path}: not readable as YAML ({error}); give the released configuration file"
         ) from error
@@ -147,6 +174,10 @@ def _numbers(path: Path, name: str, value: Any, kind: type) -> list[Any]:
     """`2 2 24`, a list or one number -> a list of numbers, as the released command line takes them."""
     words = value.split() if isinstance(value, str) else value if isinstance(value, list) else [value]
     try:
+        if any(isinstance(word, bool) or (kind is int and isinstance(word, float)) for word in words):
+            raise ValueError("true and false are no numbers, and counts have no fraction")
         return [kind(word) for word in words] or [kind("")]
-    except (TypeError, ValueError) as error:
-        raise ModelNotLoadable(f"{path}: {name} is {value!r}; allowed: numbers with spaces between them") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelNotLoadable(
+            f"{path}: {name} is {value!r}; allowed: {'whole ' if kind is int else ''}numbers with spaces between them"
+        ) from error

@@ -21,6 +21,8 @@ from torch import Tensor
 from replicas.errors import EncodingFailed, ModelNotLoadable, NotLoaded
 from replicas.loading import dtype_of, transformers_folder
 
+from .parts_memory import TextFootprint
+
 # Longer text is cut before it is tokenized, so that its price is not the caller's to choose. No piece of T5's
 # vocabulary is longer than 16 characters; a run of blanks counts as one.
 _CHARACTERS_A_TOKEN = 32
@@ -115,6 +117,14 @@ class TextEncoder:
         """Of its weights."""
         return sum(weight.numel() * weight.element_size() for weight in self._loaded().parameters())
 
+    @property
+    def footprint(self) -> TextFootprint:
+        """What it takes beside its weights."""
+        config = self._loaded().config
+        return TextFootprint(
+            self._window, config.d_model, config.num_heads, config.d_kv, config.d_ff, self._dtype.itemsize
+        )
+
     def close(self) -> None:
         """Out of memory; load() brings it back."""
         self._model = self._tokenizer = None
@@ -140,6 +150,23 @@ class TextEncoder:
 def width_of(model: str, revision: str | None = None) -> int:
     """D of the T5 at `model`, from its config alone: a flow cannot be built without it. Raises ModelNotLoadable."""
     return _width(transformers_folder(model, revision), model)
+
+
+def weights_bytes_of(model: str, revision: str | None, dtype: str) -> int:
+    """Of the T5 at `model`, from its config alone: built on the meta device. Raises ModelNotLoadable."""
+    folder = transformers_folder(model, revision)
+    _width(folder, model)  # refuses other families
+    from transformers import T5Config, T5EncoderModel
+
+    try:
+        config = T5Config.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            count = sum(weight.numel() for weight in T5EncoderModel(config).parameters())
+    except Exception as error:
+        raise ModelNotLoadable(
+            f"text encoder {model!r} cannot be built from its config.json: {type(error).__name__}: {error}"
+        ) from error
+    return count * dtype_of(dtype).itemsize
 
 
 def _width(folder: Path, source: str) -> int:

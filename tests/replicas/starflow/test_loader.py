@@ -1,6 +1,5 @@
 """What an operator can give wrongly; each is an error that says what is wrong, and nothing in a file is run."""
 
-import logging
 import os
 import pickle
 import shutil
@@ -13,8 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from replicas.errors import ModelNotLoadable
-from replicas.starflow.loader import Source, load_pipeline
+from replicas.starflow.latents import ImageAutoencoder
+from replicas.starflow.loader import Source, device_of, load_pipeline
+from replicas.starflow.memory import GIB, Footprint
 from replicas.starflow.presets import options_of
+from replicas.starflow.text import TextEncoder
 
 Load = Callable[..., Any]
 
@@ -39,13 +41,16 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Non
     torch.save(state, folder / "tiny.pth")
 
 
-def test_parameters_and_need_are_logged_before_the_weights_are_read(
-    load: Load, folder: Path, caplog: pytest.LogCaptureFixture
+def test_need_is_told_on_stderr_before_the_weights_are_read(
+    load: Load, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A logger would not do: below warnings it is silent in a library and in a replica of Serve."""
     (folder / "tiny.pth").write_bytes(b"")
-    with caplog.at_level(logging.INFO), pytest.raises(ModelNotLoadable, match=r"tiny\.pth"):
+    with pytest.raises(ModelNotLoadable, match=r"tiny\.pth"):
         load(dtype="bfloat16")
-    assert "parameters: 0.00 GiB as bfloat16" in caplog.text
+    said = capsys.readouterr().err
+    assert "parameters as bfloat16: 0.00 GiB, text encoder as float32: 0.00 GiB; " in said
+    assert "GiB are free on cpu" in said
 
 
 def test_pth_and_safetensors_hold_the_same_flow(load: Load, folder: Path) -> None:
@@ -167,9 +172,54 @@ def test_text_encoder_of_another_width_is_no_crash(load: Load, tmp_path: Path) -
 def test_flow_that_would_not_fit_is_refused_before_it_is_read(load: Load, folder: Path) -> None:
     (folder / "tiny.pth").write_bytes(b"")
     with pytest.raises(
-        ModelNotLoadable, match=r"parameters need .* GiB as torch.float32, and 0.00 GiB are free on cpu"
+        ModelNotLoadable, match=r"weights need 0\.00 GiB \(flow of .* as float32: .*\), and 0.00 GiB are free on cpu"
     ):
         load(memory_gib=1e-4)
+
+
+def test_parts_count_towards_what_the_weights_may_take(load: Load, folder: Path) -> None:
+    """Each fits alone: with the text encoder, then with the autoencoder, too much is asked for before a read."""
+    pipeline = load()
+    assert isinstance(pipeline.words, TextEncoder)
+    assert isinstance(pipeline.pictures, ImageAutoencoder)
+    flow = Footprint(pipeline.flow.config, torch.float32).weights_bytes
+    words, pictures = pipeline.words.held_bytes, pipeline.pictures.held_bytes
+    assert flow + words + pictures == pipeline.memory.held_bytes
+    assert load(memory_gib=(flow + words + pictures) / GIB).memory.free_bytes == 0
+    (folder / "tiny.pth").write_bytes(b"")
+    with pytest.raises(ModelNotLoadable, match=r"weights need .*text encoder as float32: 0\.00 GiB\), and"):
+        load(memory_gib=(flow + words - 1) / GIB)
+    with pytest.raises(ModelNotLoadable, match=r"weights need .*autoencoder: 0\.00 GiB\), and"):
+        load(memory_gib=(flow + words + pictures - 1) / GIB)
+
+
+def test_memory_that_runs_out_while_loading_is_said(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any, **named: Any) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr("replicas.starflow.loader.load_flow", full)
+    with pytest.raises(ModelNotLoadable, match=r"cpu ran out of memory while flow of .* were loaded; take a smaller"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cudaa", "device 'cudaa' is unknown; allowed: cpu, cuda"),
+        ("meta", "device 'meta' is unknown"),
+        ("cuda:99", "device 'cuda:99': this machine has [0-9]+ CUDA devices"),
+    ],
+)
+def test_device_that_is_not_there_is_refused(name: str, said: str) -> None:
+    with pytest.raises(ModelNotLoadable, match=said):
+        device_of(name)
+    assert device_of("cpu") == torch.device("cpu")
+
+
+def test_autoencoder_that_decodes_noise_makes_the_denoising_step_needless(load: Load, folder: Path) -> None:
+    assert load().habits.denoise
+    (folder / "tiny.yaml").write_text((folder / "tiny.yaml").read_text() + "- finetuned_vae: abc\n")
+    assert not load().habits.denoise
 
 
 def test_flow_of_pixels_without_text_needs_no_parts(load: Load, folder: Path) -> None:

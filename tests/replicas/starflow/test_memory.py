@@ -4,6 +4,7 @@ import weakref
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,8 +13,11 @@ from torch.utils._pytree import tree_leaves
 from replicas.errors import BatchTooLarge
 from replicas.starflow.config import FlowConfig
 from replicas.starflow.denoise import denoise
+from replicas.starflow.latents import ImageAutoencoder
+from replicas.starflow.likelihood import log_likelihood
 from replicas.starflow.memory import GIB, Footprint, MemoryLimit, free_bytes
 from replicas.starflow.model import StarFlow
+from replicas.starflow.parts_memory import TextFootprint
 from replicas.starflow.release import read_release
 from replicas.starflow.sampling.sample import sample
 from replicas.starflow.sampling.settings import PRESETS, SamplerSettings
@@ -127,6 +131,50 @@ def test_sampling_takes_what_was_predicted(name: str, dtype: torch.dtype) -> Non
         footprint = Footprint(flow.config, dtype)
         predicted = footprint.sampling_bytes(rows, side, side, guidance=guidance, settings=settings)
         assert 1.0 <= predicted / peak.peak_bytes <= 1.4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_likelihood_takes_what_was_predicted(variant: str, dtype: torch.dtype) -> None:
+    flow = flow_of(**VARIANTS[variant]).to(dtype)
+    with torch.inference_mode(), Peak() as peak:
+        log_likelihood(flow, torch.randn(1, 4, 16, 16), torch.randn(1, 16, 64))
+    assert 1.0 <= Footprint(flow.config, dtype).likelihood_bytes(16, 16) / peak.peak_bytes <= 1.25
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16])
+@pytest.mark.parametrize("widths", [(8, 8, 8, 8), (16, 32, 64, 64)], ids=str)
+def test_autoencoder_takes_what_was_predicted(tmp_path: Path, widths: tuple[int, ...], rows: int) -> None:
+    from diffusers import AutoencoderKL
+
+    AutoencoderKL(
+        block_out_channels=widths, down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths), latent_channels=4, norm_num_groups=4, layers_per_block=2,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    autoencoder = ImageAutoencoder(str(tmp_path))
+    autoencoder.load()
+    footprint = autoencoder.footprint
+    with Peak() as peak:
+        latents = autoencoder.encode(np.zeros((rows, 64, 96, 3), np.uint8))
+    assert 1.0 <= footprint.encoding_bytes(rows, 64, 96) / peak.peak_bytes <= 1.5
+    with Peak() as peak:
+        autoencoder.decode(latents)
+    assert 1.0 <= footprint.decoding_bytes(rows, 64, 96) / peak.peak_bytes <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("feed_forward", "changes"), [("relu", {}), ("gated-gelu", {}), ("gated-gelu", {"d_ff": 64, "num_heads": 8})]
+)
+def test_text_encoder_takes_what_was_predicted(feed_forward: str, changes: dict[str, int]) -> None:
+    from transformers import T5Config, T5EncoderModel
+
+    options = {"d_model": 128, "d_kv": 64, "d_ff": 512, "num_heads": 4, **changes}
+    model = T5EncoderModel(T5Config(vocab_size=32, num_layers=2, feed_forward_proj=feed_forward, **options)).eval()
+    ids = torch.ones(1, 64, dtype=torch.long)
+    with torch.inference_mode(), Peak() as peak:
+        model(input_ids=ids, attention_mask=ids)
+    footprint = TextFootprint(64, options["d_model"], options["num_heads"], options["d_kv"], options["d_ff"], 4)
+    assert 1.0 <= footprint.reading_bytes(1) / peak.peak_bytes <= 1.65  # relu has fewer values in between than counted
 
 
 def test_drawing_takes_the_larger_of_sampling_and_denoising() -> None:

@@ -11,6 +11,7 @@ from replicas.starflow.denoise import denoise
 from replicas.starflow.likelihood import log_likelihood
 from replicas.starflow.loader import Source, load_pipeline
 from replicas.starflow.memory import MemoryLimit
+from replicas.starflow.parts_memory import PartsFootprint, PictureFootprint
 from replicas.starflow.pipeline import FlowPipeline, Habits
 from replicas.starflow.presets import options_of
 from replicas.starflow.sampling.sample import sample
@@ -133,14 +134,60 @@ def test_batch_that_would_not_fit_is_refused_and_smaller_ones_are_drawn(pipeline
     assert limited.draw(["a cat"], [1], SIZE_PX, options).images.shape == (1, 64, 64, 3)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory: you tried"),
+        MemoryError("Unable to allocate 8 GiB"),
+    ],
+)
 def test_memory_that_runs_out_all_the_same_is_a_refused_batch(
-    pipeline: FlowPipeline, monkeypatch: pytest.MonkeyPatch
+    pipeline: FlowPipeline, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Another process may take what was free when the batch was checked."""
 
-    def full(latents: torch.Tensor) -> np.ndarray:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def full(given: object) -> np.ndarray:
+        raise error
 
     monkeypatch.setattr(pipeline.pictures, "decode", full)
-    with pytest.raises(BatchTooLarge, match=r"ran out of memory at 1 pictures.*predicted to need"):
+    monkeypatch.setattr(pipeline.pictures, "encode", full)
+    with pytest.raises(BatchTooLarge, match=r"cpu ran out of memory at 1 pictures.*predicted to need"):
         pipeline.draw(["a cat"], [1], SIZE_PX, options_of("draft", {}))
+    with pytest.raises(BatchTooLarge, match=r"cpu ran out of memory at the likelihood of 1 pictures"):
+        pipeline.log_likelihood(np.zeros((1, 64, 64, 3), np.uint8), ["a cat"], [1])
+
+
+def test_other_faults_of_torch_are_no_lack_of_memory(pipeline: FlowPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(latents: torch.Tensor) -> np.ndarray:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(pipeline.pictures, "decode", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        pipeline.draw(["a cat"], [1], SIZE_PX, options_of("draft", {}))
+
+
+def test_decoder_and_encoder_count_towards_what_a_batch_needs(pipeline: FlowPipeline) -> None:
+    """A flow that fits beside parts that do not: nothing is computed."""
+    parts = PartsFootprint(pictures=PictureFootprint((128, 256, 512, 512), 4))
+    free = MemoryLimit(pipeline.device, limit_gib=0.011)
+    limited = FlowPipeline(pipeline.flow, pipeline.words, pipeline.pictures, pipeline.habits, free, parts)
+    with pytest.raises(BatchTooLarge, match=r"1 pictures of 64 x 64 px would need 0\.0\d+ GiB"):
+        limited.draw(["a cat"], [1], SIZE_PX, options_of("draft", {}))
+    images = np.zeros((1, 64, 64, 3), np.uint8)
+    with pytest.raises(BatchTooLarge, match=r"the likelihood of 1 pictures of 64 x 64 px would need 0\.01\d GiB"):
+        FlowPipeline(
+            pipeline.flow, pipeline.words, pipeline.pictures, pipeline.habits,
+            MemoryLimit(pipeline.device, limit_gib=0.009), parts,
+        ).log_likelihood(images, ["a cat"], [1])  # fmt: skip
+    unlimited = FlowPipeline(pipeline.flow, pipeline.words, pipeline.pictures, pipeline.habits, free)
+    assert unlimited.log_likelihood(images, ["a cat"], [1]).nats.shape == (1,)
+
+
+def test_one_text_or_one_image_in_place_of_a_list_is_refused(pipeline: FlowPipeline) -> None:
+    images = np.zeros((1, 64, 64, 3), np.uint8)
+    with pytest.raises(ValueError, match="prompts is one text; give a list"):
+        pipeline.log_likelihood(images, "a", [1])
+    with pytest.raises(ValueError, match=r"images have shape \(64, 64, 3\); give \[B, H, W, 3\]"):
+        pipeline.log_likelihood(images[0], ["a cat"] * 64, [1] * 64)

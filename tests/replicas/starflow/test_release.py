@@ -40,6 +40,8 @@ def test_what_is_left_out_has_the_released_default(written):
     release = read_release(written(noise_std=..., cfg=..., seq_order=..., soft_clip=..., head_dim=...))
     assert (release.noise_std, release.guidance, release.names_aspect) == (0.3, 0.0, False)
     assert read_release(written(mix_aspect=1)).names_aspect
+    assert read_release(written(noise_type="gaussian", finetuned_vae="none")).denoise
+    assert not read_release(written(finetuned_vae="px82zaheuu")).denoise
     assert (release.config.seq_order, release.config.soft_clip, release.config.head_dim) == ("R2L", 0, 64)
 
 
@@ -68,9 +70,18 @@ def test_a_text_encoder_of_unknown_width_needs_it_given(written):
         ({"colour": 1}, "unknown arguments: colour; known: "),
         ({"nvp": 0}, "nvp is 0"),
         ({"img_size": 250}, "img_size is 250; allowed: a multiple of 8 px"),
-        ({"layers_per_block": "2 two"}, "layers_per_block is '2 two'; allowed: numbers"),
+        ({"layers_per_block": "2 two"}, "layers_per_block is '2 two'; allowed: whole numbers"),
         ({"noise_std": 0}, "noise_std 0.0 and cfg 2.5"),
         ({"cfg": -1}, "cfg -1.0"),
+        ({"layers_per_block": 2.5}, "layers_per_block is 2.5; allowed: whole numbers"),
+        ({"layers_per_block": "[2.7, 2]"}, r"layers_per_block is \[2.7, 2\]; allowed: whole numbers"),
+        ({"layers_per_block": "true"}, "layers_per_block is True; allowed: whole numbers"),
+        ({"noise_std": "true"}, "noise_std is True; allowed: numbers"),
+        ({"vae": 3}, "vae is 3; allowed: a name"),
+        ({"text": "[a]"}, r"text is \['a'\]; allowed: a name"),
+        ({"adaln": 1}, "adaln is 1; transformer layers with adaptive norms"),
+        ({"noise_type": "uniform"}, "noise_type is 'uniform'; allowed: gaussian"),
+        ({"text": "imagenet.vocab"}, "reads class labels"),
         ({"channels": 0}, "release.yaml: flow configuration: channels is 0"),
     ],
 )
@@ -83,6 +94,8 @@ def test_an_argument_that_cannot_be_is_refused_by_name(written, change, said):
     ("text", "said"),
     [
         ("arguments: [", "not readable as YAML"),
+        ("arguments: " + "[" * 5000, "not readable as YAML"),
+        ("arguments:\n- lr: 2025-13-45\n", "not readable as YAML"),
         ("channels: 3", "holds `arguments:`"),
         ("arguments:\n- rope: 1\n- rope: 0\n", "rope is given twice"),
         ("!!python/object/apply:os.system ['true']", "not readable as YAML"),

@@ -30,6 +30,26 @@ def test_describe_of_a_file_that_is_none_says_so(tmp_path: Path, capsys: pytest.
     assert "a released configuration holds `arguments:`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--device", "cudaa"], "device 'cudaa' is unknown"),
+        (["--device", "cuda:99"], "device 'cuda:99': this machine has"),
+        (["--seed", "-1"], "argument --seed: '-1'; allowed: a whole number from 0"),
+        (["--seed", str(2**63)], "allowed: a whole number from 0 to 2"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(
+    given: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["draw", "a cat", "--out", str(tmp_path / "cat.png"), *given])
+    except SystemExit as ended:  # how argparse ends
+        status = ended.code
+    assert status == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_draw_then_likelihood(
     released_flow_folder: Path,
     t5_folder: Path,
