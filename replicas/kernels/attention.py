@@ -15,16 +15,17 @@ from torch import Tensor
 
 from replicas.errors import AttentionNotPossible
 
+from .attention_configurations import SHARED_LIMITS_BYTES
 from .attention_reference import attention_reference
 
 Backend = Literal["auto", "reference", "triton"]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 KERNEL_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 KERNEL_HEAD_DIMS = (32, 64, 128, 256)
-KERNEL_CAPABILITY = (8, 0)  # Ampere: the first with asynchronous copies and matrix instructions for bfloat16
+KERNEL_ARCHITECTURES = tuple(SHARED_LIMITS_BYTES)  # what the kernels' tiles were compiled for
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float, backend: Backend = "auto") -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | Tensor, backend: Backend = "auto") -> Tensor:
     """softmax(scale · q kᵀ + mask) v, with query i seeing the keys j ≤ i + (Tk − Tq), so new tokens need no mask.
 
     Args:
@@ -33,13 +34,16 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float, backend: Backend
             h // (H // Hkv) of k. A slice of a cache, `cache[:, :, :n]`, is read where it lies.
         v: [B, Hkv, Tk, D].
         scale: factor of the scores, finite and above 0; usually D ** -0.5.
-        backend: "auto" takes the kernels where they can run (CUDA of compute capability 8.0 or later, Triton
+        backend: "auto" takes the kernels where they can run (CUDA of compute capability 8.0, 8.6, 8.9 or 9.0, Triton
             installed, D of 32, 64, 128 or 256, not float64) and else the reference; the others insist.
 
-    Returns: [B, H, Tq, D] of the type of q; sums and softmax in float32 for half types. Differentiable once.
+    Returns: [B, H, Tq, D] of the type of q; sums and softmax in float32 for half types. Differentiable once. The
+    kernels take the tiles that were fastest when such lengths first came, and other tiles round otherwise: for the
+    same last bits in every process set `torch.use_deterministic_algorithms(True)`, which takes tiles unmeasured.
 
     Raises: AttentionNotPossible, saying what was given, what is allowed and what to do.
     """
+    scale = float(scale)  # a tensor of one number too
     _check(q, k, v, scale)
     if backend == "reference" or (backend == "auto" and not _kernels_fit(q)):
         return attention_reference(q, k, v, scale=scale)
@@ -63,9 +67,15 @@ def _kernels_fit(q: Tensor) -> bool:
         and q.dtype in KERNEL_DTYPES
         and q.shape[-1] in KERNEL_HEAD_DIMS
         and torch.version.hip is None
-        and torch.cuda.get_device_capability(q.device) >= KERNEL_CAPABILITY
+        and _architecture(q.device) in KERNEL_ARCHITECTURES
         and _triton_is_installed()
     )
+
+
+@cache
+def _architecture(device: torch.device) -> str:
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
 
 
 @cache

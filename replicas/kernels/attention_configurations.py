@@ -17,8 +17,8 @@ TABLE = Path(__file__).with_name("attention_configurations.csv")
 DTYPES = ("fp16", "bf16", "fp32")
 HEAD_DIMS = (32, 64, 128, 256)
 # Shared memory that one block of threads may use (CUDA programming guide, technical specifications per capability).
-SHARED_LIMITS_BYTES = {"sm_80": 163 * 1024, "sm_90": 227 * 1024}
-MATRIX_INSTRUCTIONS = {"sm_80": "mma", "sm_90": "wgmma"}
+# A100; A10, A40, RTX 30; L4, L40S, RTX 40; H100, H200. Code for one runs well only there: no other is offered any.
+SHARED_LIMITS_BYTES = {"sm_80": 163 * 1024, "sm_86": 99 * 1024, "sm_89": 99 * 1024, "sm_90": 227 * 1024}
 MOST_SPLITS = 32  # of a prefix; the kernel that adds them up holds so many rows at once
 WITHOUT_PRODUCTS = ("reduce", "delta")
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from replicas.errors import AttentionNotPossible
 
 from .attention_configurations import MOST_SPLITS
-from .attention_tuning import bucket, decode_rows, interpreting, launch
+from .attention_tuning import bucket, decode_rows, interpreting, launch, processors
 
 SPAN = 128  # a split holds a multiple of so many keys, which every block of keys divides
+MULTIPLE = 16  # numbers; every stride is such a multiple, which Triton compiles for, and so was what is offered
 KEYS_WHOLE = 128  # widest float32 head dim of which one program of the keys' kernel makes all columns
-PROCESSORS_UNKNOWN = 108  # under the interpreter: those of an A100
 
 
 def attention_triton(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
@@ -78,8 +78,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tenso
         launch("forward", lambda m, _: batch * heads * -(-queries // m), width,
                q, k, v, out, lse, scale, *inputs, *_three(out), heads, group, queries, keys, shape)  # fmt: skip
         return out, lse
-    splits, span = prefix_splits(batch * kv_heads, keys, _processors(q.device))
-    shape = bucket(q.device, batch * kv_heads, queries, keys)
+    splits, span = prefix_splits(batch * kv_heads, keys, processors(q.device))
+    shape = bucket(q.device, batch * kv_heads, group * queries, keys)
     if splits == 1:
         parts, part_lse, strides = out, lse, (0, *_three(out))
     else:
@@ -137,14 +137,17 @@ def _as_tokens(like: Tensor) -> Tensor:
 
 
 def _dense(x: Tensor) -> Tensor:
-    return x if x.stride(3) == 1 else x.contiguous()
+    """x itself, or a copy where the kernels were not compiled for how it lies: they load 16 bytes at a time."""
+    if x.stride(3) == 1 and x.data_ptr() % 16 == 0 and not any(stride % MULTIPLE for stride in _three(x)):
+        return x
+    return empty(tuple(x.shape), x.dtype, x.device).copy_(x)  # contiguous() would give an unaligned x itself
 
 
 def _three(x: Tensor) -> tuple[int, int, int]:
-    return x.stride()[:3]
-
-
-def _processors(device: torch.device) -> int:
-    if interpreting():
-        return PROCESSORS_UNKNOWN
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+    """Numbers from one item, head and token to the next; 0 where there is one, whose stride may be anything."""
+    sizes, strides = x.shape, x.stride()
+    return (
+        strides[0] if sizes[0] > 1 else 0,
+        strides[1] if sizes[1] > 1 else 0,
+        strides[2] if sizes[2] > 1 else 0,
+    )

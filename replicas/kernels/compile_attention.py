@@ -79,17 +79,24 @@ def compile_all(
 
 
 def page(rows: list[Compiled]) -> str:
-    """The table for readers: one line per configuration, both architectures side by side."""
+    """The table for readers: one line per configuration, the architectures side by side."""
+    names = list(SHARED_LIMITS_BYTES)
     lines = [
         "# The attention kernels as compiled",
         "",
         f"Written by `python -m replicas.kernels.compile_attention` with Triton {triton.__version__}; do not edit.",
         "Ahead of time, without a GPU: nothing here is a speed. Per architecture: registers per thread / spilled bytes",
-        "/ shared memory in KiB / matrix instructions in the PTX (`mma.sync` on sm_80, `wgmma` on sm_90). Only what",
-        "spills nothing and fits into shared memory is offered to the tuner.",
+        "/ shared memory in KiB / matrix instructions in the PTX by kind: `mma.sync`, or sm_90's own",
+        "`wgmma.mma_async`. What spills nothing and fits into shared memory is offered to the tuner, on that",
+        "architecture alone.",
         "",
-        "| kernel | type | out | head dim | queries × keys | warps | loads in flight | sm_80 | sm_90 | offered on |",
-        "| --- | --- | --- | ---: | --- | ---: | ---: | --- | --- | --- |",
+        "A `wgmma` is issued by four warps together and multiplies 64 rows, no fewer. So a tile of fewer (queries, or",
+        "keys for the kernel `keys`) has `mma` on sm_90 too: those of `decode` for few queries, and most of float32,",
+        "whose three TF32 products per product leave no registers for more rows.",
+        "",
+        "| kernel | type | out | head dim | queries × keys | warps | loads in flight | "
+        + " | ".join(names) + " | offered on |",
+        "| --- | --- | --- | ---: | --- | ---: | ---: |" + " --- |" * (len(names) + 1),
     ]  # fmt: skip
     by_line: dict[tuple[Any, ...], dict[str, Compiled]] = {}
     for row in rows:
@@ -97,12 +104,14 @@ def page(rows: list[Compiled]) -> str:
         by_line.setdefault(named, {})[row.architecture] = row
     for named, found in by_line.items():
         clean = ", ".join(name for name, row in found.items() if not row.objections()) or "none"
-        lines.append("| " + " | ".join(map(str, (*named, *map(_cell, found.values()), clean))) + " |")
+        cells = [_cell(found[name]) if name in found else "" for name in names]
+        lines.append("| " + " | ".join(map(str, (*named, *cells, clean))) + " |")
     return "\n".join(lines) + "\n"
 
 
 def _cell(row: Compiled) -> str:
-    return f"{row.registers} / {row.spilled_bytes} / {row.shared_bytes / 1024:.4g} / {row.mma + row.wgmma}"
+    kinds = [f"{count} {kind}" for count, kind in ((row.mma, "mma"), (row.wgmma, "wgmma")) if count]
+    return f"{row.registers} / {row.spilled_bytes} / {row.shared_bytes / 1024:.4g} / {' + '.join(kinds) or 'none'}"
 
 
 def _type_of(name: str, dtype: str, out: str, constants: dict[str, int]) -> str:
