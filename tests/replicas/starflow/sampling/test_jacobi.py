@@ -41,6 +41,18 @@ def test_smaller_tolerance_takes_more_iterations_to_a_smaller_error(
         before = steps
 
 
+def test_the_exact_preset_is_the_sequential_result_up_to_rounding(any_flow: StarFlow) -> None:
+    config, draw = any_flow.config, torch.Generator().manual_seed(3)
+    side = config.img_size
+    noise = torch.randn(2, config.in_channels, side, side, generator=draw)
+    text, empty = torch.randn(2, 2, 5, 12, generator=draw) if config.txt_dim else (None, None)
+    latents, exact = (
+        sample(any_flow, noise, text, empty, guidance=1.5 if config.txt_dim else 0.0, settings=settings)
+        for settings in (PRESETS["exact"], SamplerSettings(method="sequential"))
+    )
+    assert float((latents - exact).norm() / exact.norm()) < 1e-5
+
+
 def test_tolerance_of_nothing_ends_after_as_many_iterations_as_tokens(flow_of: Callable[..., StarFlow]) -> None:
     flow = flow_of()
     exact, _ = drawn(flow, SamplerSettings())
