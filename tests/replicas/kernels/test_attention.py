@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -45,6 +47,29 @@ def test_attention_refuses_what_it_is_not_defined_for(
     with pytest.raises(AttentionNotPossible, match=words) as raised:
         attention(q, k, v, scale=scale)
     assert isinstance(raised.value, ReplicaError)
+
+
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_scale_may_be_a_tensor_of_one_number(backend: module.Backend, kernel_device: torch.device) -> None:
+    q, k, v = (x.to(kernel_device) for x in inputs(1, 2, 2, 3, 5, 32, torch.float32))
+    found = attention(q, k, v, scale=torch.tensor(0.25), backend=backend)
+    assert torch.equal(found, attention(q, k, v, scale=0.25, backend=backend))
+
+
+@pytest.mark.parametrize(
+    ("capability", "fits"),
+    [((7, 5), False), ((8, 0), True), ((8, 6), True), ((8, 7), False), ((8, 9), True), ((9, 0), True), ((10, 0), False),
+     ((12, 0), False)],
+)  # fmt: skip
+def test_kernels_are_for_the_architectures_that_they_were_compiled_for(
+    capability: tuple[int, int], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(module, "_triton_is_installed", lambda: True)
+    module._architecture.cache_clear()
+    q = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16, shape=(1, 1, 1, 64), device=torch.device("cuda", 0))
+    assert module._kernels_fit(q) == fits  # type: ignore[arg-type]
+    module._architecture.cache_clear()
 
 
 def test_unknown_backend_is_refused() -> None:

@@ -40,6 +40,7 @@ SPLITS = {
     "first query sees nothing of the last split": (1, 1, 1, 20, 133),
     "groups packed, two splits": (2, 2, 1, 5, 140),
 }
+LARGE_SCORES = 1e4  # float32 keeps each to that many times its precision
 PATHS = FORWARD | ONE_SPLIT | SPLITS
 pytestmark = pytest.mark.usefixtures("buffers_of_nan")
 
@@ -87,7 +88,7 @@ def test_scores_far_apart_leave_no_nan(kernel_device: torch.device) -> None:
     q, k, v = (x.to(kernel_device) for x in inputs(1, 1, 1, 40, 50, 32, torch.float32))
     found = attention(q * 100, k * 100, v, scale=1.0, backend="triton")
     exact = attention_reference(q.double() * 100, k.double() * 100, v.double(), scale=1.0)
-    assert error(found, exact) <= 1e-3  # float32 keeps the scores to 1e-3
+    assert error(found, exact) <= LARGE_SCORES * torch.finfo(torch.float32).eps
 
 
 def test_inputs_of_any_strides_are_taken(kernel_device: torch.device) -> None:
@@ -179,4 +180,6 @@ def test_offsets_beyond_two_to_the_31_are_reached(kernel_device: torch.device) -
     far = torch.empty(2**31 + 150 * 64, dtype=torch.bfloat16, device=kernel_device)
     k_far = far.as_strided((2, 1, 150, 64), (2**31, 150 * 64, 64, 1)).copy_(k)
     found = attention(q, k_far, v, scale=0.125, backend="triton")
-    assert error(found, attention_reference(q.double(), k.double(), v.double(), scale=0.125)) <= 1.6e-2
+    assert (
+        error(found, attention_reference(q.double(), k.double(), v.double(), scale=0.125)) <= TOLERANCES[torch.bfloat16]
+    )
