@@ -7,15 +7,18 @@ The 3B text-to-image model: 48 heads of 64 (3072 channels), 1024 image tokens be
 batch. Cases: the whole sequence at once, 16, 64 and 256 new tokens on a cached prefix, and a single one; the forward
 pass, and for the whole sequence, which training runs, the backward pass. Contenders:
 
-    ours            `replicas.kernels.attention.attention`
-    flash           scaled_dot_product_attention held to its flash backend; its lower-right bias on a prefix
+    ours            `replicas.kernels.attention.attention`, held to its kernels
+    flash           scaled_dot_product_attention held to its flash backend; its lower-right bias on a prefix; left out,
+                    which is said, in float32, which it does not know
     released call   what STARFlow's released code asks for: `is_causal` on a square, else a dense boolean mask that it
                     builds in every call, any backend
 
-On a GPU the kernels' tests run first, on that GPU, and every case is compared with the reference before it is timed:
-nothing is measured on red. The time is the GPU's between two events, after warming up, with its L2 cache emptied
-(`triton.testing.do_bench`). Without a GPU nothing is measured, and that is said; --cpu times the reference on the CPU,
-which says nothing of the kernels, with the shapes of a small model. Appends one CSV row per line of the table.
+On a GPU the kernels' tests run first, on that GPU, and every case, gradients too, is compared with the reference before
+it is timed: nothing is measured on red. The time is the GPU's between two events, after warming up, with its L2 cache
+emptied (`triton.testing.do_bench`). A single token's call is also timed by the clock ("wall"), as one of many that
+follow each other: there the launch from Python may take longer than the kernel. Without a GPU nothing is measured, and
+that is said; --cpu times the reference on the CPU, which says nothing of the kernels, with the shapes of a small model.
+Appends one CSV row per line of the table.
 """
 
 from __future__ import annotations
@@ -43,12 +46,13 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from replicas.kernels.attention import attention
 from replicas.kernels.attention_reference import attention_reference
-from tests.replicas.kernels.attention_inputs import TOLERANCES, error, inputs
+from tests.replicas.kernels.attention_inputs import GRADIENT_TOLERANCES, TOLERANCES, error, inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "replicas" / "kernels"
 COLUMNS = "what shape dtype metric unit p20 p50 p80 machine versions commit date".split()
 NO_GPU = "No CUDA device here: nothing was measured, and no speed is claimed. --cpu times the reference on the CPU."
+FOLLOWING = 50  # calls that follow each other in one measurement by the clock
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -121,30 +125,49 @@ def flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def ours(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """As the model calls it."""
-    return attention(q, k, v, scale=q.shape[3] ** -0.5)
+    """The kernels, or an error where they do not run."""
+    return attention(q, k, v, scale=q.shape[3] ** -0.5, backend="triton")
+
+
+def reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What a CPU runs."""
+    return attention(q, k, v, scale=q.shape[3] ** -0.5, backend="reference")
 
 
 def measure(
     asked: list[Case], dtypes: list[torch.dtype], contenders: dict[str, Call], device: torch.device
 ) -> Iterator[Row]:
-    """Rows of each case and contender. Raises ValueError where one is not the reference within the type's tolerance."""
+    """Rows of each case and contender. Raises ValueError where a result or gradient is not the reference's."""
     for dtype in dtypes:
         for case in asked:
             made = inputs(case.batch, case.heads, case.heads, case.queries, case.keys, case.width, dtype)
-            q, k, v = (x.to(device) for x in made)
-            exact = attention_reference(q.float(), k.float(), v.float(), scale=case.width**-0.5).double()
+            given = [x.to(device).requires_grad_(case.backward) for x in made]
+            floats = [x.detach().float().requires_grad_(case.backward) for x in given]
+            exact = attention_reference(*floats, scale=case.width**-0.5)
+            weights = torch.randn_like(exact).to(dtype)
             for what, call in contenders.items():
-                wrong = error(call(q, k, v), exact)
-                if not wrong <= TOLERANCES[dtype] + TOLERANCES[torch.float32]:
-                    raise ValueError(f"{what} on {case.shape} {dtype} is off by {wrong:.2g}: it is not timed")
-                yield Row(what, case, dtype, "forward", *times_ms(partial(call, q, k, v), device))
+                if what == "flash" and dtype == torch.float32:
+                    continue
+                with torch.no_grad():
+                    compare(what, case, dtype, call(*given), exact, TOLERANCES)
+                    yield Row(what, case, dtype, "forward", *times_ms(partial(call, *given), device))
+                    if case.queries == 1 and device.type == "cuda":
+                        yield Row(what, case, dtype, "wall", *wall_ms(partial(call, *given), torch.cuda.synchronize))
                 if case.backward:
-                    given = [x.clone().requires_grad_() for x in (q, k, v)]
-                    out = call(*given)
-                    weights = torch.randn_like(out)
-                    back = partial(torch.autograd.grad, out, given, weights, retain_graph=True)
+                    back = partial(torch.autograd.grad, call(*given), given, weights, retain_graph=True)
+                    wanted = torch.autograd.grad(exact, floats, weights.float(), retain_graph=True)
+                    for found, one in zip(back(), wanted, strict=True):
+                        compare(what, case, dtype, found, one, GRADIENT_TOLERANCES)
                     yield Row(what, case, dtype, "backward", *times_ms(back, device))
+
+
+def compare(
+    what: str, case: Case, dtype: torch.dtype, found: Tensor, exact: Tensor, tolerances: dict[torch.dtype, float]
+) -> None:
+    """Raises ValueError where they differ by more than the type and the float32 of the reference leave."""
+    wrong = error(found, exact.double())
+    if not wrong <= tolerances[dtype] + tolerances[torch.float32]:
+        raise ValueError(f"{what} on {case.shape} {dtype} is off by {wrong:.2g}: it is not timed")
 
 
 def times_ms(call: Callable[[], object], device: torch.device, seconds: float = 0.5) -> tuple[float, float, float]:
@@ -154,12 +177,22 @@ def times_ms(call: Callable[[], object], device: torch.device, seconds: float = 
 
         p20, p50, p80 = do_bench(call, quantiles=(0.2, 0.5, 0.8))
         return p20, p50, p80
+    return wall_ms(call, lambda: None, 1, seconds)
+
+
+def wall_ms(
+    call: Callable[[], object], wait: Callable[[], object], following: int = FOLLOWING, seconds: float = 0.5
+) -> tuple[float, float, float]:
+    """p20, p50 and p80 of one of so many calls that follow each other, by the clock; `wait` is for the last to end."""
     call()
     taken: list[float] = []
-    while len(taken) < 5 or sum(taken) < 1000 * seconds:
+    while len(taken) < 5 or following * sum(taken) < 1000 * seconds:
+        wait()
         start = perf_counter()
-        call()
-        taken.append(1000 * (perf_counter() - start))
+        for _ in range(following):
+            call()
+        wait()
+        taken.append(1000 * (perf_counter() - start) / following)
     cuts = quantiles(taken, n=10, method="inclusive")
     return cuts[1], cuts[4], cuts[7]
 
@@ -219,6 +252,9 @@ def main() -> int:
     if not options.cpu and not torch.cuda.is_available():
         print(NO_GPU)
         return 0
+    if not options.cpu and os.environ.get("TRITON_INTERPRET", "0") != "0":
+        print("TRITON_INTERPRET is set, and the interpreter is no kernel to time: unset it", file=sys.stderr)
+        return 2
     device = torch.device("cpu" if options.cpu else "cuda")
     if not tests_are_green(device):
         print("tests are red: nothing was measured", file=sys.stderr)
@@ -228,9 +264,11 @@ def main() -> int:
     if options.cpu:
         print("The reference on a CPU, for a small model (8 heads of 64, 256 + 16 tokens): no kernel is measured.")
         small = list(cases([1], heads=8, image=256, text=16))
-        rows = measure(small, [torch.float32], {"reference": ours, "released call": released_call}, device)
+        rows = measure(small, [torch.float32], {"reference": reference, "released call": released_call}, device)
     else:
         dtypes = [getattr(torch, name) for name in options.dtype]
+        if torch.float32 in dtypes:
+            print("float32: PyTorch's flash attention does not know it and is left out")
         contenders = {"ours": ours, "flash": flash, "released call": released_call}
         rows = measure(list(cases(options.batch)), dtypes, contenders, device)
     print(f"{'what':<15}{'shape':<58}{'dtype':<10}{'metric':<10}{'p20 ms':>9}{'p50 ms':>9}{'p80 ms':>9}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import torch
 
 from replicas.kernels.attention_reference import attention_reference
 from tests.bench import bench_attention as bench
-from tests.bench.bench_attention import Case, Row, cases, flash, measure, released_call, write
+from tests.bench.bench_attention import Case, Row, cases, flash, measure, reference, released_call, wall_ms, write
 from tests.replicas.kernels.attention_inputs import TOLERANCES, error, inputs
 
 SMALL = Case("block of 4", 2, 2, 4, 9, 32, backward=True)
+KINDS = [torch.float32, torch.bfloat16]
 CPU = torch.device("cpu")
 
 
@@ -59,6 +61,54 @@ def test_contenders_compute_the_same(queries: int, keys: int) -> None:
 def test_a_contender_that_is_wrong_is_not_timed() -> None:
     with pytest.raises(ValueError, match=r"values on B 2, H 2, Tq 4, Tk 9, D 32 torch.float32 is off by .*not timed"):
         list(measure([SMALL], [torch.float32], {"values": lambda q, k, v: v[:, :, :4] * 2}, CPU))
+
+
+def test_a_contender_whose_gradients_are_wrong_is_not_timed_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return reference(q, k, v.detach() + 2 * (v - v.detach()))
+
+    monkeypatch.setattr(bench, "times_ms", lambda call, device: (1.0, 2.0, 3.0))
+    rows = measure([SMALL], [torch.float32], {"wrong": wrong}, CPU)
+    assert next(rows).metric == "forward"
+    with pytest.raises(ValueError, match=r"wrong on .* is off by 1: it is not timed"):
+        next(rows)
+
+
+def test_flash_is_left_out_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "times_ms", lambda call, device: (1.0, 2.0, 3.0))
+    contenders = {"flash": reference, "released call": released_call}
+    found = [(row.what, row.dtype) for row in measure([replace(SMALL, backward=False)], KINDS, contenders, CPU)]
+    assert found == [("released call", torch.float32), ("flash", torch.bfloat16), ("released call", torch.bfloat16)]
+
+
+def test_ours_is_the_kernels_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(bench, "attention", lambda q, k, v, scale, backend: asked.append(backend))
+    bench.ours(*inputs(1, 1, 1, 1, 1, 32, torch.float32))
+    assert asked == ["triton"]
+
+
+def test_the_interpreter_is_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(bench, "tests_are_green", lambda device: pytest.fail("it goes on"))
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(sys, "argv", ["bench_attention", str(tmp_path / "results.csv")])
+    assert bench.main() == 2
+    assert "TRITON_INTERPRET is set" in capsys.readouterr().err
+
+
+def test_wall_is_one_of_the_calls_that_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten calls of 2 ms and 5 ms until the last has ended, by a clock that only they move."""
+    now = [0.0]
+    monkeypatch.setattr(bench, "perf_counter", lambda: now[0])
+
+    def pass_ms(duration: float) -> None:
+        now[0] += duration / 1000
+
+    found = wall_ms(lambda: pass_ms(2), lambda: pass_ms(5), following=10, seconds=0.1)
+    assert found == pytest.approx((2.5, 2.5, 2.5))
 
 
 def test_rows_have_one_cell_per_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
