@@ -11,6 +11,7 @@ TORCH_INDEX ?=
 TEST_ARGS ?=
 DATA ?=
 REPLAY_ARGS ?=
+RELEASED ?=
 
 # Finds an interpreter that runs and fits, and creates the virtual environment; says in one line what is missing.
 define create_venv
@@ -76,11 +77,13 @@ fix: setup-dev ## Mend what lint and format can mend by themselves
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-bench: setup-dev ## Measure decisions, journal, gateway, learner and regret; rows go to runs/bench.csv
+bench: setup-dev ## Measure decisions, journal, gateway, learner, flow, attention and regret; rows go to runs/bench.csv
 	@mkdir -p runs
 	@$(PY) -m tests.bench.bench_decide runs/bench.csv
 	@$(PY) -m tests.bench.bench_journal runs/bench.csv
 	@$(PY) -m tests.bench.bench_gateway runs/bench.csv
+	@$(PY) -m tests.bench.bench_flow runs/bench.csv $(if $(RELEASED),--released "$(RELEASED)")
+	@$(PY) -m tests.bench.bench_attention runs/bench.csv
 	@$(PY) -m tests.bench.bench_regret
 
 replay: setup ## Replay a table of prompts and models as a bandit: make replay DATA=table.csv

@@ -22,7 +22,7 @@ from .embedded import WEIGHTS
 from .errors import ModelNotLoadable, NotLoaded
 from .loading import dtype_of
 from .starflow.embedded_parts import EMBEDDED_SIZE_PX, load_embedded
-from .starflow.loader import Source, load_pipeline
+from .starflow.loader import Source, device_of, load_pipeline
 from .starflow.presets import built_in, options_of
 from .tier import GenerationRequest, Tier
 
@@ -98,6 +98,7 @@ class FlowTier(Tier):
             options_of(name, options)
 
     def load(self, device: str) -> None:
+        device_of(device)
         folder = self.embedded_folder
         self._pipeline = load_embedded(device, folder) if self._source is None else load_pipeline(self._source, device)
         self.native_size_px = next(iter(self._pipeline.sizes_px.values()))
