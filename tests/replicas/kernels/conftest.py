@@ -45,7 +45,7 @@ def buffers_of_nan(monkeypatch: pytest.MonkeyPatch, kernel_device: torch.device)
 
 
 def mend_products_of_bfloat16() -> None:
-    """The interpreter of Triton 3.9 keeps bfloat16 as its bits and multiplies these as integers; here, as numbers."""
+    """The interpreter of Triton 3.7 keeps bfloat16 as its bits and multiplies these as integers; here, as numbers."""
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
