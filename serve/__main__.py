@@ -17,6 +17,7 @@ from .catalogue import load_catalogue
 from .client import Client, save_images, usable_folder
 from .errors import ServeError
 from .experiment_commands import app as experiment_commands
+from .journal_file import make_private
 from .manifest_command import app as manifest_commands
 from .preflight import refusal
 from .settings import absolute_journal_url, from_environment
@@ -51,6 +52,7 @@ def up(
     loaded = load_catalogue(settings.catalogue)
     journal_url = absolute_journal_url(settings.journal_url or loaded.journal.url)
     check_port(settings.host, settings.port)
+    make_private(journal_url)
     Journal.open(journal_url).close()
     tiers = ", ".join(tier.name for tier in loaded.tiers)
     print(f"starting gateway, learner, scorer and {tiers} on {settings.host}:{settings.port}", flush=True)

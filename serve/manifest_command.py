@@ -26,7 +26,7 @@ from .errors import BadSettings
 from .preflight import refusal
 from .serve_applications import serve_applications
 from .settings import absolute_journal_url, from_environment
-from .validate import deployment_problems
+from .validate import class_problems, deployment_problems
 
 app = typer.Typer(help="Write what `serve deploy`, KubeRay and `ray up` expect.", no_args_is_help=True)
 
@@ -44,7 +44,7 @@ Name = Annotated[str, typer.Option(help="Of the cluster.")]
 def serve(
     catalogue: CatalogueFile = None,
     host: Annotated[str, typer.Option(help="Address that every node's proxy listens on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Its port.")] = 8000,
+    port: Annotated[int, typer.Option(help="Its port.", min=1, max=65535)] = 8000,
     journal_from_environment: Annotated[
         bool, typer.Option(help="The nodes have SWITCHBOARD_JOURNAL_URL; the file holds no journal.")
     ] = False,
@@ -58,7 +58,7 @@ def serve(
 ) -> None:
     """Write a Serve config: `serve deploy FILE` starts all of it on a Ray that runs."""
     file, loaded = _read(catalogue)
-    _refuse(file, deployment_problems(loaded, journal_elsewhere=journal_from_environment))
+    _refuse(file, [*deployment_problems(loaded, journal_elsewhere=journal_from_environment), *class_problems(loaded)])
     journal_url = None
     if not journal_from_environment:
         _refuse(file, _password_problems(loaded))
@@ -97,7 +97,7 @@ def kuberay(
     if not _KUBE_NAME.fullmatch(name):
         raise BadSettings(f"--name {name!r} should be a-z, 0-9 and -, begin with a letter, at most 47 characters")
     file, loaded = _read(catalogue)
-    _refuse(file, _node_problems(loaded, "memory_gib", "a pod needs its size"))
+    _refuse(file, [*_node_problems(loaded, "memory_gib", "a pod needs its size"), *class_problems(loaded)])
     kube = Kube(
         image=image,
         ray_version=version("ray"),
@@ -159,7 +159,8 @@ def _refuse(file: Path, problems: Iterable[Problem]) -> None:
 
 
 def _password_problems(catalogue: Catalogue) -> Iterator[Problem]:
-    if make_url(catalogue.journal.url).password is not None:
+    url = make_url(catalogue.journal.url)
+    if url.password is not None or any("pass" in key.lower() for key in url.query):
         yield (
             ("journal", "url"),
             "holds a password, which everyone would see who sees the manifest: leave it out here, set "

@@ -111,11 +111,13 @@ class TierReplica:
         started_s = time.perf_counter()
         try:
             images = self._tier.generate(requests)
+            notices = self._tier.notices() or [None] * len(works)
+            if len(images) != len(works) or len(notices) != len(works):
+                raise ValueError(f"{len(images)} images and {len(notices)} notices for {len(works)} requests")
         except Exception as error:  # every caller of this preset gets it, as its own failed call
             logger.exception("preset %s failed for %d images", preset, len(works))
             return [RuntimeError(f"{type(error).__name__}: {error}") for _ in works]
         service_s = time.perf_counter() - started_s
-        notices = self._tier.notices() or [None] * len(works)
         drawn = []
         for work, pixels, notice in zip(works, images, notices, strict=True):
             native_px = (pixels.shape[0], pixels.shape[1])

@@ -54,7 +54,8 @@ def ray_up(machines: Machines, nodes: Sequence[NodeType]) -> dict[str, Any]:
     else:
         environment += f" PYTHONPATH={tree}"
         written["file_mounts"][tree] = "."
-        written["rsync_exclude"] = ["**/.git", "**/.venv", "**/runs"]
+        written["rsync_exclude"] = ["**/.git", "**/.venv", "**/runs", "**/*.db*", "**/" + ENVIRONMENT_FILE]
+        written["rsync_filter"] = [".gitignore"]
         install = f"python3 -m pip install --quiet --constraint constraints.txt --editable '.[{machines.extras}]'"
         written["setup_commands"] = [f"cd {tree} && {install}"]
     start = f"set -a; . {home}/{ENVIRONMENT_FILE}; set +a; ulimit -n 65536; {environment} ray start"

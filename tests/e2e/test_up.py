@@ -89,6 +89,7 @@ def test_up_serves_and_stops_without_a_trace_on_ctrl_c(started: Up, root: Path, 
         command = [sys.executable, "-m", "serve", *arguments, "--url", started.url]
         return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
 
+    assert {path.stat().st_mode & 0o777 for path in started.output_path.parent.glob("journal.db*")} == {0o600}
     drawn = serve("generate", "two cats", "--folder", str(tmp_path), "--model", "small")
     assert drawn.returncode == 0, drawn.stderr
     assert Path(drawn.stdout.splitlines()[0]).read_bytes().startswith(b"\x89PNG")

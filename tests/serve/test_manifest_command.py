@@ -82,8 +82,17 @@ def test_the_code_may_come_as_an_archive(command: Command) -> None:
     ServeDeploySchema.model_validate(config)
 
 
-def test_a_password_in_the_journals_url_is_refused_and_not_repeated(command: Command) -> None:
-    command.file.write_text(CLUSTER.replace("switchboard@", "switchboard:hunter2@"))
+@pytest.mark.parametrize("arguments", [("serve", "--journal-from-environment"), ("kuberay", "--image", "x")])
+def test_an_option_that_a_replica_would_refuse_is_refused_here(command: Command, arguments: tuple[str, ...]) -> None:
+    command.file.write_text(CLUSTER.replace("service_s: 0.1}", "service_s: 0.1, options: {stepz: 3}}"))
+    assert "stepz" in command.refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    "url", ["switchboard:hunter2@db.internal/switchboard", "db.internal/switchboard?user=u&password=hunter2"]
+)
+def test_a_password_in_the_journals_url_is_refused_and_not_repeated(command: Command, url: str) -> None:
+    command.file.write_text(CLUSTER.replace(URL, f'"postgresql+psycopg://{url}"'))
     said = command.refused("serve")
     assert ":8: journal.url: holds a password" in said
     assert "hunter2" not in said

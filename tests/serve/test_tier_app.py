@@ -60,6 +60,9 @@ def test_each_image_is_drawn_in_the_shape_nearest_to_what_was_asked(replica):
 def test_a_size_that_fails_does_not_fail_the_others_of_its_batch(replica):
     drawn = replica._draw_now([Work("bad", 1, "fast", (100, 200)), Work("b", 2, "fast", (128, 128))])
     assert str(drawn[0]) == "RuntimeError: no"
+    replica._tier.notices = lambda: ["one too many"] * 3
+    assert str(replica._draw_now([Work("b", 2, "fast")])[0]) == "ValueError: 1 images and 3 notices for 1 requests"
+    del replica._tier.notices
     drawn = replica._draw_now([Work("a", 1, "fast", (13, 13)), Work("b", 2, "fast", (128, 128))])
     assert str(drawn[0]) == "ValueError: unlucky"
     assert size_of(drawn[1]) == (128, 128)

@@ -69,6 +69,10 @@ def test_every_ray_asks_for_the_token_and_reads_secrets_from_a_file(machines: Ma
 def test_the_tree_comes_by_image_or_is_copied_and_installed() -> None:
     copied, imaged = written(), written(IMAGE)
     assert copied["file_mounts"]["/home/ubuntu/switchboard"] == "."
+    assert {"**/*.db*", "**/switchboard.env"} <= set(copied["rsync_exclude"]), (
+        "journals and secrets stay where they are"
+    )
+    assert copied["rsync_filter"] == [".gitignore"]
     assert "--constraint constraints.txt --editable '.[postgres]'" in copied["setup_commands"][0]
     assert "PYTHONPATH=/home/ubuntu/switchboard " in copied["worker_start_ray_commands"][-1]
     assert imaged["docker"]["image"] == "registry.example/sb:1"
