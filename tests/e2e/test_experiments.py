@@ -24,8 +24,9 @@ from typer.testing import CliRunner
 
 from bandit.verify import verify
 from serve.__main__ import app
-from serve.app import gateway_application
+from serve.app import gateway_application, gateway_place, journal_url
 from serve.catalogue import parse_catalogue
+from serve.deployment_options import gateway_options
 from serve.settings import Settings
 from tests.e2e.cluster import Served, free_port, kill_replicas, replica_pids, wait_for
 
@@ -229,7 +230,9 @@ def test_users_keep_their_variants_when_the_gateway_is_deployed_anew_and_when_it
     client: openai.OpenAI, lab: Lab, first: dict[str, str | None]
 ) -> None:
     dearer = parse_catalogue(CATALOGUE.replace("price_usd: 0.001", "price_usd: 0.002"), "e2e.yaml")
-    application = gateway_application(dearer, lab.settings, open_on_loopback=True)
+    url = journal_url(dearer, lab.settings)
+    place = gateway_place(url, lab.settings, dearer.gateway.max_body_bytes, open_on_loopback=True)
+    application = gateway_application(place, gateway_options(dearer))
     serve.run(application, name="gateway", route_prefix="/")
     wait_for(lambda: why(client, "somebody else")["cost_usd"] == 0.002)
     assert variants(client) == first

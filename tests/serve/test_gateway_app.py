@@ -59,7 +59,7 @@ def start(url: str) -> None:
 
 
 def config(text: str = CATALOGUE) -> dict[str, Any]:
-    return {"catalogue": parse_catalogue(text, "test.yaml").to_json()}
+    return {"catalogue": parse_catalogue(text, "test.yaml").gateway_values()}
 
 
 def variants(replica: GatewayReplica) -> dict[str, str | None]:
