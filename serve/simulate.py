@@ -1,7 +1,7 @@
 """The command `simulate`: what scaling and routing would do, event by event, without a cluster.
 
-python -m serve.simulate scaling --out docs        our scaling beside Serve's on one bursty trace: table, picture, JSON
-python -m serve.simulate cluster --replicas 1000   a large cluster under the router
+python -m serve simulate scaling --out docs        our scaling beside Serve's on one bursty trace: table, picture, JSON
+python -m serve simulate cluster --replicas 1000   a large cluster under the router
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bandit.errors import BanditError
 from bandit.interference.origin import origin
 
-from .errors import BadSettings, ServeError
+from .errors import BadSettings
 from .simulate_picture import draw_comparison
 from .simulate_study import CASES, OURS, SHIPPED, compare, large_cluster, with_target
 
@@ -114,16 +113,3 @@ def cluster_text(figures: dict[str, Any]) -> str:
         f"({figures['wall_s']:.0f} s of wall time)"
     )
     return "\n".join(lines)
-
-
-def main() -> int:
-    """Errors of ours in plain sentences, exit status 2; no trace."""
-    try:
-        app()
-    except (ServeError, BanditError) as error:
-        print(error, file=sys.stderr)
-    return 2  # app() itself ends with SystemExit
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,7 @@ from bandit.simulation import ARMS, ONE_CALLER
 from cluster.simulation.tiers import ServiceTime, TierModel
 from cluster.simulation.traffic import Phase, Traffic
 from serve import simulate
+from serve.__main__ import main
 from serve.simulate_picture import draw_comparison
 from serve.simulate_routing import PolicyRouter, trained
 from serve.simulate_study import CASES, OURS, SHIPPED, compare, large_cluster, with_target
@@ -110,8 +111,8 @@ def test_command_says_where_a_tier_got_nothing_and_where_nothing_can_be_written(
     figures = large_cluster(5, 200, "uniform", seed=0)
     figures["tiers"]["flow"] |= dict.fromkeys(("p50_s", "p95_s", "p99_s"))
     monkeypatch.setattr(simulate, "large_cluster", lambda *_: figures)
-    monkeypatch.setattr("sys.argv", ["simulate", "cluster", "--json", "/nowhere/at/all"])
-    assert simulate.main() == 2
+    monkeypatch.setattr("sys.argv", ["serve", "simulate", "cluster", "--json", "/nowhere/at/all"])
+    assert main() == 2
     told = capsys.readouterr()
     assert told.out.splitlines()[3].split()[3:6] == ["-"] * 3
     assert "/nowhere/at/all" in told.err
@@ -131,8 +132,8 @@ def test_command_writes_table_and_picture_into_a_folder(tmp_path: Path, monkeypa
 
 
 def test_command_refuses_an_unknown_case(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["simulate", "scaling", "--case", "other"])
-    assert simulate.main() == 2
+    monkeypatch.setattr("sys.argv", ["serve", "simulate", "scaling", "--case", "other"])
+    assert main() == 2
     assert "known: single, batches" in capsys.readouterr().err
 
 
@@ -142,6 +143,6 @@ def test_command_names_a_folder_that_cannot_be_written(
     (tmp_path / "file").write_text("")
     first = dict.fromkeys(CASES["single"].scalers())
     monkeypatch.setattr(simulate, "compare", lambda case, seeds, say: ([], first))
-    monkeypatch.setattr("sys.argv", ["simulate", "scaling", "--out", str(tmp_path / "file")])
-    assert simulate.main() == 2
+    monkeypatch.setattr("sys.argv", ["serve", "simulate", "scaling", "--out", str(tmp_path / "file")])
+    assert main() == 2
     assert "name a folder that can" in capsys.readouterr().err
